@@ -1,0 +1,1 @@
+"""What the DAG file wires together; `linkage/` holds the method itself."""

@@ -1,0 +1,157 @@
+"""The linkage model: a regression that turns a comparison vector into a match score.
+
+The score is the probability that two records are the same person. Its log-odds are a sum with one term per
+comparison, so that a decision can be explained by its terms, and every term grows with its similarity, so that
+a pair not yet fully compared has a best possible score: that bound is what makes lossless candidates possible
+(see `candidates`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+SIMILARITIES = ("first_name", "last_name", "address")
+"""Comparisons with a similarity in [0, 1], or null where either side is missing."""
+
+COMPARISON_VECTOR = (*SIMILARITIES, "swapped")
+"""Columns of a comparison vector; `swapped` is true where the names were compared crosswise."""
+
+
+class ModelError(ValueError):
+    """A linkage model that cannot be used, with the reason."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Log-odds that one comparison contributes: piecewise linear through its points, flat outside them.
+
+    Attributes:
+        similarities: x of the points, strictly growing, in [0, 1].
+        log_odds: y of the points, never falling.
+        missing: what a missing similarity contributes; it is a level of its own, neither 0 nor 1.
+
+    Raises:
+        ModelError: the points break these rules.
+    """
+
+    similarities: tuple[float, ...]
+    log_odds: tuple[float, ...]
+    missing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a curve that lossless candidates could not rely on."""
+        x, y = np.asarray(self.similarities), np.asarray(self.log_odds)
+        if x.size == 0 or x.size != y.size or not np.isfinite([*x, *y, self.missing]).all():
+            raise ModelError("a curve needs as many finite log-odds as similarities, and at least one")
+        if x.min() < 0 or x.max() > 1 or (np.diff(x) <= 0).any():
+            raise ModelError("the similarities of a curve must grow strictly within [0, 1]")
+        if (np.diff(y) < 0).any():
+            raise ModelError("the log-odds of a curve must never fall: the score is monotone in every similarity")
+
+    def __call__(self, similarity: npt.ArrayLike) -> Floats:
+        """Log-odds for an array of similarities, NaN standing for missing."""
+        values = np.asarray(similarity, dtype=np.float64)
+        contribution = np.interp(values, self.similarities, self.log_odds)
+        return np.where(np.isnan(values), self.missing, contribution)
+
+
+@dataclass(frozen=True)
+class LinkageModel:
+    """A logistic regression over a comparison vector, with the cut-offs that make decisions of its scores.
+
+    Attributes:
+        intercept: log-odds before any comparison.
+        curves: one curve for each of `SIMILARITIES`.
+        swapped: log-odds added when the names match crosswise; at most 0, since it is a sign of an error.
+        accept_at: a score of at least this is a duplicate, in (0, 1).
+        review_at: a score of at least this and below `accept_at` goes to review, in (0, accept_at].
+        margin: a duplicate needs a best candidate this much ahead of the runner-up, as a score in [0, 1).
+    """
+
+    intercept: float
+    curves: Mapping[str, Curve]
+    swapped: float
+    accept_at: float
+    review_at: float
+    margin: float = 0.0
+    version: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check the parts and derive the version from them."""
+        if set(self.curves) != set(SIMILARITIES):
+            raise ModelError(f"a model needs one curve for each of {', '.join(SIMILARITIES)}")
+        if self.swapped > 0:
+            raise ModelError("swapped names must not count in favour of a match")
+        if not 0 < self.review_at <= self.accept_at < 1 or not 0 <= self.margin < 1:
+            raise ModelError("thresholds must satisfy 0 < review_at <= accept_at < 1 and 0 <= margin < 1")
+        content = json.dumps(self.to_dict(), sort_keys=True)
+        object.__setattr__(self, "version", hashlib.sha256(content.encode()).hexdigest()[:12])
+
+    def contributions(self, vectors: Mapping[str, npt.ArrayLike]) -> dict[str, Floats]:
+        """Log-odds of each term for arrays of comparison vectors; with the intercept they sum to the score's.
+
+        Args:
+            vectors: the columns of `COMPARISON_VECTOR` as arrays of one length, NaN for a missing similarity.
+        """
+        terms = {name: self.curves[name](vectors[name]) for name in SIMILARITIES}
+        terms["swapped"] = self.swapped * np.asarray(vectors["swapped"], dtype=np.float64)
+        return terms
+
+    def log_odds(self, vectors: Mapping[str, npt.ArrayLike]) -> Floats:
+        """Log-odds of a match for arrays of comparison vectors."""
+        total = np.full(len(np.asarray(vectors["swapped"])), self.intercept, dtype=np.float64)
+        for term in self.contributions(vectors).values():
+            total += term
+        return total
+
+    def score(self, vectors: Mapping[str, npt.ArrayLike]) -> Floats:
+        """Match scores, probabilities in [0, 1], for arrays of comparison vectors."""
+        return 1 / (1 + np.exp(-self.log_odds(vectors)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The model as plain JSON types, without the version, which follows from them."""
+        return {
+            "intercept": self.intercept,
+            "curves": {name: asdict(self.curves[name]) for name in SIMILARITIES},
+            "swapped": self.swapped,
+            "accept_at": self.accept_at,
+            "review_at": self.review_at,
+            "margin": self.margin,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The model that `to_dict` described.
+
+        Raises:
+            ModelError: a part is missing, unknown or out of range.
+        """
+        try:
+            curves = {
+                name: Curve(tuple(curve["similarities"]), tuple(curve["log_odds"]), curve["missing"])
+                for name, curve in content["curves"].items()
+            }
+            return cls(**{**content, "curves": curves})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"not a linkage model: {error}") from error
+
+
+STARTING_MODEL = LinkageModel(
+    intercept=-7.0,
+    curves={
+        "first_name": Curve((0.70, 0.85, 0.92, 1.0), (-5.0, -1.0, 2.0, 3.0)),
+        "last_name": Curve((0.70, 0.85, 0.92, 1.0), (-4.0, -1.0, 2.5, 4.0)),
+        "address": Curve((0.60, 0.80, 0.90, 1.0), (-4.0, 0.0, 4.0, 6.5)),
+    },
+    swapped=-2.0,
+    accept_at=0.90,
+    review_at=0.30,
+)
+"""What decides until a trained model has been promoted: weights set by hand, cautious on purpose."""

@@ -1,0 +1,110 @@
+"""The reference: what the similarity of two records is, by jellyfish, one pair of values at a time.
+
+Every score that is stored comes from here. `candidates` finds the pairs worth handing over, and is measured
+against this module; it never replaces it.
+
+Two records are compared in two arrangements: straight (first name with first name, last name with last name)
+and swapped (the left record's first name with the right one's last name, and the other way round). The
+arrangement with the higher log-odds counts. Swapped needs all four names; a tie is straight.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from jellyfish import jaro_winkler_similarity
+
+from common.linkage.model import COMPARISON_VECTOR, Floats, LinkageModel
+
+Rows = npt.NDArray[np.int64]
+Comparator = Callable[[str, str], float]
+
+COLUMNS = {"first_name": "first_name_std", "last_name": "last_name_std", "address": "address_std"}
+"""Where the values of each comparison stand in a table of standardised records."""
+
+
+def sort_tokens(text: str) -> str:
+    """The same words in alphabetical order, and as many characters."""
+    return " ".join(sorted(text.split(" ")))
+
+
+def name_similarity(left: str, right: str) -> float:
+    """Jaro-Winkler similarity of two names, in [0, 1]."""
+    return jaro_winkler_similarity(left, right)
+
+
+def address_similarity(left: str, right: str) -> float:
+    """Jaro-Winkler similarity of two addresses, in [0, 1]: as written or with sorted words, the better one.
+
+    Sources disagree on the order of street, house number and flat; sorting makes such addresses alike again.
+    """
+    as_written = jaro_winkler_similarity(left, right)
+    return max(as_written, jaro_winkler_similarity(sort_tokens(left), sort_tokens(right)))
+
+
+def comparison_vectors(
+    left: pa.Table, right: pa.Table, left_rows: npt.ArrayLike, right_rows: npt.ArrayLike, model: LinkageModel
+) -> pa.Table:
+    """Comparison vectors and match scores of given pairs.
+
+    Args:
+        left: standardised records, with the three columns of `COLUMNS`.
+        right: standardised records or existing people, with the same columns.
+        left_rows: row in `left` of each pair.
+        right_rows: row in `right` of each pair.
+        model: chooses between the two arrangements, and scores.
+
+    Returns:
+        One row a pair, in the given order: `COMPARISON_VECTOR` (similarities null where a side is missing)
+        and `score`.
+    """
+    left_rows, right_rows = np.asarray(left_rows, np.int64), np.asarray(right_rows, np.int64)
+
+    def compare(left_field: str, right_field: str, comparator: Comparator) -> Floats:
+        values = left[COLUMNS[left_field]], right[COLUMNS[right_field]]
+        return _similarities(values[0].take(left_rows), values[1].take(right_rows), comparator)
+
+    address = compare("address", "address", address_similarity)
+    straight = {
+        "first_name": compare("first_name", "first_name", name_similarity),
+        "last_name": compare("last_name", "last_name", name_similarity),
+        "address": address,
+        "swapped": np.zeros(len(left_rows), bool),
+    }
+    swapped = {
+        "first_name": compare("first_name", "last_name", name_similarity),
+        "last_name": compare("last_name", "first_name", name_similarity),
+        "address": address,
+        "swapped": np.ones(len(left_rows), bool),
+    }
+    complete = ~np.isnan(swapped["first_name"]) & ~np.isnan(swapped["last_name"])
+    better = complete & (model.log_odds(swapped) > model.log_odds(straight))
+    vector = {name: np.where(better, swapped[name], straight[name]) for name in COMPARISON_VECTOR}
+    # from_pandas: NaN becomes null
+    columns = {name: pa.array(values, from_pandas=True) for name, values in vector.items()}
+    return pa.table({**columns, "score": model.score(vector)})
+
+
+def _similarities(left: pa.ChunkedArray, right: pa.ChunkedArray, comparator: Comparator) -> Floats:
+    """Similarity of each pair of values, NaN where one is missing; every distinct pair is compared once."""
+    left_codes, left_values = _encode(left)
+    right_codes, right_values = _encode(right)
+    known = (left_codes >= 0) & (right_codes >= 0)
+    distinct, position = np.unique(
+        left_codes[known] * max(len(right_values), 1) + right_codes[known], return_inverse=True
+    )
+    pairs = zip(*np.divmod(distinct, max(len(right_values), 1)), strict=True)
+    similarity = np.fromiter(
+        (comparator(left_values[i], right_values[j]) for i, j in pairs), np.float64, count=len(distinct)
+    )
+    result = np.full(len(left_codes), np.nan)
+    result[known] = similarity[position]
+    return result
+
+
+def _encode(values: pa.ChunkedArray) -> tuple[Rows, list[str]]:
+    """Codes (-1 for missing) and the values that they number."""
+    encoded = pc.cast(values, pa.string()).combine_chunks().dictionary_encode()
+    return encoded.indices.fill_null(-1).to_numpy().astype(np.int64), encoded.dictionary.to_pylist()

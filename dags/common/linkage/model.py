@@ -69,10 +69,10 @@ class LinkageModel:
     Attributes:
         intercept: log-odds before any comparison.
         curves: one curve for each of `SIMILARITIES`.
-        swapped: log-odds added when the names match crosswise; at most 0, since it is a sign of an error.
+        swapped: log-odds added when the names match crosswise; at most 0, since swapping is a sign of an error.
         accept_at: a score of at least this is a duplicate, in (0, 1).
         review_at: a score of at least this and below `accept_at` goes to review, in (0, accept_at].
-        margin: a duplicate needs a best candidate this much ahead of the runner-up, as a score in [0, 1).
+        margin: a best candidate less than this ahead of the runner-up goes to review; log-odds, at least 0.
     """
 
     intercept: float
@@ -80,7 +80,7 @@ class LinkageModel:
     swapped: float
     accept_at: float
     review_at: float
-    margin: float = 0.0
+    margin: float
     version: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,8 +89,10 @@ class LinkageModel:
             raise ModelError(f"a model needs one curve for each of {', '.join(SIMILARITIES)}")
         if self.swapped > 0:
             raise ModelError("swapped names must not count in favour of a match")
-        if not 0 < self.review_at <= self.accept_at < 1 or not 0 <= self.margin < 1:
-            raise ModelError("thresholds must satisfy 0 < review_at <= accept_at < 1 and 0 <= margin < 1")
+        if not 0 < self.review_at <= self.accept_at < 1:
+            raise ModelError("the cut-offs must satisfy 0 < review_at <= accept_at < 1")
+        if not 0 <= self.margin < np.inf:
+            raise ModelError("the margin must be a finite number of log-odds, at least 0")
         content = json.dumps(self.to_dict(), sort_keys=True)
         object.__setattr__(self, "version", hashlib.sha256(content.encode()).hexdigest()[:12])
 
@@ -153,5 +155,6 @@ STARTING_MODEL = LinkageModel(
     swapped=-2.0,
     accept_at=0.90,
     review_at=0.30,
+    margin=0.5,
 )
 """What decides until a trained model has been promoted: weights set by hand, cautious on purpose."""

@@ -1,0 +1,166 @@
+"""Who is told what: retry, failure, SLA-miss and success mails, set as callbacks in DEFAULT_ARGS.
+
+A mail names run, task, reason and log; never a person. It is written to an outbox folder first and deleted once a
+server took it, so that an alert outlives a mail server that is down: the next alert delivers what waits.
+
+Imported when the DAG file is parsed: what costs time to import is imported by the functions.
+"""
+
+import fcntl
+import html
+import json
+import logging
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.definitions.deadline import BaseDeadlineReference
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+log = logging.getLogger(__name__)
+
+
+class RunQueued(BaseDeadlineReference):
+    """SLA reference: when the run was queued.
+
+    Airflow's own DAGRUN_QUEUED_AT would do, but a run that has such a deadline ahead cannot be cleared
+    (apache/airflow#70368).
+    """
+
+    required_kwargs = frozenset({"dag_id", "run_id"})
+
+    def _evaluate_with(self, *, session: "Session", dag_id: str, run_id: str) -> datetime | None:
+        from airflow.models import DagRun
+        from sqlalchemy import func, select
+
+        query = select(func.coalesce(DagRun.queued_at, DagRun.run_after))
+        return session.scalar(query.where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+
+
+def mail_failure(context: Mapping[str, Any]) -> None:
+    """Task callback: a task has failed for good."""
+    _mail_about_task(context, "failed")
+
+
+def mail_retry(context: Mapping[str, Any]) -> None:
+    """Task callback: a try has failed, another follows."""
+    _mail_about_task(context, "will be retried")
+
+
+def mail_sla_miss(context: Mapping[str, Any]) -> None:
+    """Deadline callback: a run is not done in time."""
+    run = context["dag_run"]
+    _mail(
+        f"[{run['dag_id']}] SLA missed: run {run['run_id']}",
+        {
+            "DAG": run["dag_id"],
+            "run": run["run_id"],
+            "was to be done by": context["deadline"]["deadline_time"],
+            "state": run.get("state"),
+        },
+    )
+
+
+def watch_task_sla(context: Mapping[str, Any]) -> None:
+    """Task callback: starts a timer that mails when the task runs longer than its SLA; it ends with the process."""
+    from common.settings import TASK_SLA
+
+    facts = _task_facts(context) | {"reason": f"still running after {TASK_SLA}"}
+    timer = threading.Timer(TASK_SLA.total_seconds(), _mail, (_task_subject(facts, "missed its SLA"), facts))
+    timer.daemon = True
+    timer.start()
+
+
+def mail_report(context: Mapping[str, Any]) -> None:
+    """Task callback of `report`: the run is done; the HTML report is attached."""
+    from common.report import report_paths
+
+    run_id = context["run_id"]
+    paths = report_paths(run_id)
+    facts = {"run": run_id, "report": paths.text.read_text(encoding="utf-8")}
+    _mail(f"[{context['dag'].dag_id}] done: {paths.headline()}", facts, attachments=[paths.html])
+
+
+def _mail_about_task(context: Mapping[str, Any], event: str) -> None:
+    facts = _task_facts(context) | {"reason": _reason(context.get("exception"))}
+    _mail(_task_subject(facts, event), facts)
+
+
+def _task_facts(context: Mapping[str, Any]) -> dict[str, Any]:
+    ti = context["ti"]
+    return {
+        "DAG": ti.dag_id,
+        "run": ti.run_id,
+        "task": ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]",
+        "try": ti.try_number,
+        "log": ti.log_url,
+    }
+
+
+def _task_subject(facts: Mapping[str, Any], event: str) -> str:
+    return f"[{facts['DAG']}] {facts['task']} {event}: run {facts['run']}"
+
+
+def _reason(exception: BaseException | str | None) -> str:
+    """The kind of an error and, for our own errors, what it says: others may quote a row of data."""
+    if exception is None:
+        return "unknown, see the log"
+    if isinstance(exception, BaseException) and type(exception).__module__.startswith("common."):
+        return f"{type(exception).__name__}: {exception}"
+    return f"{type(exception).__name__}, see the log"
+
+
+def _mail(subject: str, facts: Mapping[str, Any], attachments: Sequence[Path] = ()) -> None:
+    """Put a mail into the outbox and deliver what is there. A mail that cannot be sent never fails a task."""
+    from common.settings import OUTBOX_DIR
+
+    mail = {
+        "subject": " ".join(subject.split()),
+        "facts": {name: str(value) for name, value in facts.items()},
+        "attachments": [str(path) for path in attachments],
+    }
+    try:
+        OUTBOX_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = OUTBOX_DIR / f"{uuid.uuid4()}.tmp"
+        unfinished.write_text(json.dumps(mail, indent=1), encoding="utf-8")
+        unfinished.rename(unfinished.with_suffix(".json"))
+        _deliver(OUTBOX_DIR)
+    except Exception as error:
+        log.error("mail not sent, kept in %s: %s (%s: %s)", OUTBOX_DIR, subject, type(error).__name__, error)
+
+
+def _deliver(outbox: Path) -> None:
+    """Send every mail of the outbox, oldest first, each by one process at a time."""
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    from common.settings import MAIL_FROM, MAIL_TO
+
+    with SmtpHook() as smtp:
+        for path in sorted(outbox.glob("*.json"), key=lambda path: path.stat().st_mtime):
+            with path.open(encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not path.exists():  # another process has just sent it
+                    continue
+                mail = json.load(file)
+                smtp.send_email_smtp(
+                    to=MAIL_TO,
+                    from_email=MAIL_FROM,
+                    subject=mail["subject"],
+                    html_content=_as_html(mail["facts"]),
+                    files=mail["attachments"],
+                    custom_headers={"Message-ID": f"<{path.stem}@dedupe-people>"},
+                )
+                path.unlink()
+
+
+def _as_html(facts: Mapping[str, str]) -> str:
+    rows = (
+        f"<tr><th align=left valign=top>{html.escape(name)}</th><td><pre>{html.escape(value)}</pre></td></tr>"
+        for name, value in facts.items()
+    )
+    return f"<table>{''.join(rows)}</table>"

@@ -1,0 +1,161 @@
+"""How an Arrow batch travels through XCom: as an Arrow IPC file, with a reference in the metadata database.
+
+`ArrowXCom` is the XCom backend (`[core] xcom_backend`). It stores a `pyarrow.Table` below `XCOM_ROOT` and hands out a
+`TableReference`; `@opens_tables` turns references into tables just before a task's own code runs. Two steps, since
+Airflow stores the text of a task's arguments as rendered template fields: a table there would put the people's
+names into the metadata database, a reference puts a path and a row count.
+"""
+
+import functools
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from airflow.sdk.bases.xcom import BaseXCom
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MARK = "arrow_table"
+
+
+@dataclass(frozen=True)
+class TableReference:
+    """A table that lies in a file: what the UI, the logs and the metadata database get to see of it."""
+
+    path: str
+    rows: int
+    columns: int
+    bytes: int
+
+    def __str__(self) -> str:
+        """Safe to store and log."""
+        return f"{self.path} ({self.rows:,} rows x {self.columns} columns, {self.bytes:,} bytes)"
+
+    def open(self) -> "pa.Table":
+        """The table, mapped into memory where the file system can do that.
+
+        Raises:
+            ValueError: the path lies outside `XCOM_ROOT`.
+            FileNotFoundError: the file is gone, for instance because the run's XComs were swept.
+        """
+        import pyarrow as pa
+
+        path, root = _path(self.path), _root()
+        if ".." in path.parts or not path.is_relative_to(root):
+            raise ValueError(f"XCom reference outside {root}: {self.path}")
+        source = pa.memory_map(str(path)) if isinstance(path, Path) else pa.BufferReader(path.read_bytes())
+        return pa.ipc.open_file(source).read_all()
+
+
+class MissingBatch(ValueError):
+    """A task ran without the batch of the task before it."""
+
+
+def opens_tables(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate the function of a task that takes tables; goes below `@task`.
+
+    Raises:
+        MissingBatch: an argument is None, as when `airflow tasks test` runs a task whose upstream has not run.
+    """
+
+    def opened(name: str, value: Any) -> Any:
+        if isinstance(value, TableReference):
+            return value.open()
+        if value is None:
+            raise MissingBatch(
+                f"no {name}: run the tasks before this one first (README, 'One task at a time': a skeleton run by "
+                "dags test --mark-success-pattern, then tasks test in order)"
+            )
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return [opened(name, item) for item in value]
+        return value
+
+    names = function.__code__.co_varnames
+
+    @functools.wraps(function)
+    def with_tables(*args: P.args, **kwargs: P.kwargs) -> R:
+        positional = (opened(name, value) for name, value in zip(names, args, strict=False))
+        return function(*positional, **{name: opened(name, value) for name, value in kwargs.items()})
+
+    return with_tables
+
+
+class ArrowXCom(BaseXCom):
+    """XCom backend: tables go to files, everything else to the metadata database as usual."""
+
+    @staticmethod
+    def serialize_value(
+        value: Any,
+        *,
+        key: str | None = None,
+        task_id: str | None = None,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        map_index: int | None = None,
+    ) -> Any:
+        """Write a table to a file of its own and return the reference; pass on any other value."""
+        import pyarrow as pa
+
+        if isinstance(value, pa.Table):
+            folder = _root() / _safe(dag_id) / _safe(run_id) / _safe(task_id)
+            value = {_MARK: asdict(_write(value, folder))}
+        return BaseXCom.serialize_value(
+            value, key=key, task_id=task_id, dag_id=dag_id, run_id=run_id, map_index=map_index
+        )
+
+    @staticmethod
+    def deserialize_value(result: Any) -> Any:
+        """A `TableReference` where a table was pushed, else the value as it was."""
+        value = BaseXCom.deserialize_value(result)
+        if isinstance(value, dict) and value.keys() == {_MARK}:
+            return TableReference(**value[_MARK])
+        return value
+
+    @staticmethod
+    def purge(xcom: Any, *args: Any) -> None:
+        """Delete the file of an XCom that is being deleted."""
+        value = ArrowXCom.deserialize_value(xcom)
+        if isinstance(value, TableReference):
+            _path(value.path).unlink(missing_ok=True)
+
+
+def _path(path: str) -> Any:
+    """A path on this machine, or one in an object store if it is a URL."""
+    if "://" not in path:
+        return Path(path)
+    from airflow.sdk import ObjectStoragePath
+
+    return ObjectStoragePath(path)
+
+
+def _root() -> Any:
+    from common.settings import XCOM_ROOT
+
+    return _path(XCOM_ROOT)
+
+
+def _safe(name: str | None) -> str:
+    """A file name for an id that may hold slashes, colons and plus signs."""
+    return "".join(character if character.isalnum() or character in "-_" else "_" for character in name or "_")
+
+
+def _write(table: "pa.Table", folder: Any) -> TableReference:
+    """Write by rename, so that a killed task leaves no half file under the final name."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    data = sink.getvalue()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = str(uuid.uuid4())
+    unfinished, final = folder / f"{name}.tmp", folder / f"{name}.arrow"
+    unfinished.write_bytes(data)
+    unfinished.rename(final)
+    return TableReference(str(final), table.num_rows, table.num_columns, data.size)

@@ -1,0 +1,48 @@
+"""A batch against the table and against itself: candidate pairs by key instead of by row."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from common.linkage.candidates import candidate_pairs
+from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
+
+_STD = [f"{name}_std" for name in SIMILARITIES]
+
+
+def usable(records: pa.Table) -> pa.Table:
+    """The records of a standardised batch that are not quarantined."""
+    return records.filter(pc.is_null(records["quarantine_reason"]))
+
+
+def batch_pairs(records: pa.Table, people: pa.Table, model: LinkageModel, *, with_batch: bool) -> pa.Table:
+    """All pairs of a batch at or above `model.review_at`: with people, and on request with the rest of the batch.
+
+    Args:
+        records: a standardised batch; quarantined rows are passed over.
+        people: `person_id` (int64) and the `*_std` columns.
+        model: scores the pairs.
+        with_batch: also compare the records with each other.
+
+    Returns:
+        `record_key`, then `person_id` or `other_record_key` (the other one is null; each pair of records once), the
+        comparison vector and `score`.
+    """
+    records = usable(records)
+    keys, people_count = records["record_key"], people.num_rows
+    left, right = records.select(_STD), people.select(_STD)
+    if with_batch:
+        right = pa.concat_tables([right, left.cast(right.schema)])
+    pairs = candidate_pairs(left, right, model, model.review_at)
+    is_person = pc.less(pairs["right_row"], people_count)
+    other_row = pc.subtract(pairs["right_row"], people_count)
+    keep = pc.or_(is_person, pc.less(pairs["left_row"], other_row))
+    pairs, is_person, other_row = (part.filter(keep) for part in (pairs, is_person, other_row))
+    nothing = pa.scalar(None, pa.int64())
+    return pa.table(
+        {
+            "record_key": keys.take(pairs["left_row"]),
+            "person_id": people["person_id"].take(pc.if_else(is_person, pairs["right_row"], nothing)),
+            "other_record_key": keys.take(pc.if_else(is_person, nothing, other_row)),
+            **{name: pairs[name] for name in (*COMPARISON_VECTOR, "score")},
+        }
+    )

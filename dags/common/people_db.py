@@ -1,0 +1,426 @@
+"""The people database: the only module that talks SQL to Postgres.
+
+Each public function is one transaction on connection `people_db`. Tables and columns are those of `schema.sql`; SQL
+is fixed text, values are bound, and the schema's name is bound too, as the search path.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+from airflow.providers.postgres.hooks.postgres import PostgresHook
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from common.linkage.batch import batch_pairs, usable
+from common.linkage.decision import Decision, decide
+from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
+from common.linkage.standardise import STANDARDISER_VERSION, standardise
+from common.linkage.validation import quarantined
+from common.report import RunReport
+from common.settings import LOCK_TIMEOUT, PEOPLE_CONN_ID, PEOPLE_SCHEMA, SHARD_PEOPLE
+
+_SCHEMA_SQL = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+_SCHEMA_VERSION = hashlib.sha256(_SCHEMA_SQL.encode()).hexdigest()[:12]
+_SCHEMA_LOCK = 0x6465_6475_7065  # any number of ours: the advisory lock under which the schema is applied
+
+_RECORD = ("source_key", "first_name", "last_name", "address")
+_STD = ("first_name_std", "last_name_std", "address_std")
+
+KNOWN = pa.schema([("record_key", pa.string()), ("person_id", pa.int64())])
+PEOPLE = pa.schema([("person_id", pa.int64()), *((name, pa.string()) for name in _STD)])
+
+STORED_DECISIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("record_key", "first_name", "last_name", "address", "decision", "reason")),
+        ("person_id", pa.int64()),
+        ("matched_record_key", pa.string()),
+        ("score", pa.float64()),
+        *((f"{name}_similarity", pa.float64()) for name in SIMILARITIES),
+        ("swapped", pa.bool_()),
+        ("runner_up_person_id", pa.int64()),
+        ("runner_up_score", pa.float64()),
+    ]
+)
+
+
+class PeopleDbError(RuntimeError):
+    """The people database cannot be used as it is set up; another try would fail too."""
+
+
+class PeopleDbUnreachable(RuntimeError):
+    """The people database does not answer now; another try may succeed."""
+
+
+class Shard(TypedDict):
+    """A range of people that one mapped `compare` reads, both ends included.
+
+    `snapshot` is what the table held when the shards were planned (a Postgres snapshot as text): `load` compares
+    again with whatever is not visible in it. The first shard also takes the batch itself (`with_batch`).
+    """
+
+    first_person: int
+    last_person: int
+    with_batch: bool
+    snapshot: str
+
+
+@contextmanager
+def _transaction() -> Iterator[psycopg.Connection[Any]]:
+    """One transaction with the search path set and the schema applied.
+
+    Raises:
+        PeopleDbUnreachable: no connection, or it was lost.
+        PeopleDbError: the role may not do what is needed.
+    """
+    try:
+        connection = PostgresHook(PEOPLE_CONN_ID).get_conn()
+    except psycopg.OperationalError as error:
+        raise PeopleDbUnreachable(f"no connection to {PEOPLE_CONN_ID}: {_one_line(error)}") from None
+    try:
+        with connection:
+            connection.execute("SELECT set_config('search_path', %s, false)", [PEOPLE_SCHEMA])
+            _apply_schema(connection)
+            yield connection
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise PeopleDbError(
+            f"the role of {PEOPLE_CONN_ID} lacks rights in schema {PEOPLE_SCHEMA}: {_one_line(error)}"
+        ) from None
+    except psycopg.OperationalError as error:
+        raise PeopleDbUnreachable(f"connection to {PEOPLE_CONN_ID} failed: {_one_line(error)}") from None
+
+
+def _one_line(error: psycopg.Error) -> str:
+    """The primary message only: the detail of an error may quote a row."""
+    message = error.diag.message_primary or str(error) or type(error).__name__
+    return " ".join(message.split())
+
+
+def _apply_schema(connection: psycopg.Connection[Any]) -> None:
+    applied = "SELECT obj_description(to_regnamespace(quote_ident(%s)), 'pg_namespace')"
+    if connection.execute(applied, [PEOPLE_SCHEMA]).fetchone() == (_SCHEMA_VERSION,):
+        return
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [_SCHEMA_LOCK])
+    schema = sql.Identifier(PEOPLE_SCHEMA)
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+    connection.execute(_SCHEMA_SQL)
+    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, _SCHEMA_VERSION))
+    connection.commit()  # applied for good, whatever becomes of the transaction that needed it
+
+
+def is_empty() -> bool:
+    """Whether nobody is stored yet."""
+    with _transaction() as connection:
+        return connection.execute("SELECT FROM people LIMIT 1").fetchone() is None
+
+
+def sample_people(count: int, seed: int, run_id: str) -> tuple[pa.Table, int]:
+    """Draw stored people, the same ones whenever the same run asks.
+
+    People who came after the run first asked are left out, once that is on record with the run's batch.
+
+    Returns:
+        `person_id` and the raw `first_name`, `last_name`, `address`; and the highest person_id drawn from.
+    """
+    with _transaction() as connection:
+        before = connection.execute(
+            """
+            SELECT coalesce((SELECT min(people_before) FROM batches WHERE run_id = %s),
+                            (SELECT max(person_id) FROM people), 0)
+            """,
+            [run_id],
+        ).fetchone()[0]
+        rows = connection.execute(
+            """
+            SELECT person_id, first_name, last_name, address FROM people WHERE person_id <= %s
+            ORDER BY hashint8extended(person_id, %s), person_id LIMIT %s
+            """,
+            [before, seed, count],
+        ).fetchall()
+    raw = [(name, pa.string()) for name in ("first_name", "last_name", "address")]
+    return _table(rows, pa.schema([("person_id", pa.int64()), *raw])), before
+
+
+def plan_shards() -> list[Shard]:
+    """Split the table into ranges of at most `SHARD_PEOPLE`; at least one, also when it is empty.
+
+    Rows that other clients wrote, or that an older standardiser made, are standardised first.
+    """
+    with _transaction() as connection:
+        _standardise_pending(connection)
+    with _transaction() as connection:
+        snapshot = connection.execute("SELECT pg_current_snapshot()::text").fetchone()[0]
+        firsts = connection.execute(
+            """
+            SELECT person_id FROM (SELECT person_id, row_number() OVER (ORDER BY person_id) AS place FROM people) AS p
+            WHERE (place - 1) %% %s = 0 ORDER BY place
+            """,
+            [SHARD_PEOPLE],
+        ).fetchall()
+        last = connection.execute("SELECT coalesce(max(person_id), 0) FROM people").fetchone()[0]
+    bounds = [first for (first,) in firsts] or [0]
+    lasts = [*(first - 1 for first in bounds[1:]), last]
+    return [
+        Shard(first_person=first, last_person=last, with_batch=place == 0, snapshot=snapshot)
+        for place, (first, last) in enumerate(zip(bounds, lasts, strict=True))
+    ]
+
+
+def _standardise_pending(connection: psycopg.Connection[Any]) -> None:
+    """Bring *_std up to date where this standardiser has not seen the row."""
+    with connection.cursor() as cursor:
+        rows = cursor.execute(
+            """
+            SELECT person_id, first_name, last_name, address FROM people
+            WHERE std_version IS NULL OR std_version <> %s FOR UPDATE
+            """,
+            [STANDARDISER_VERSION],
+        ).fetchall()
+        if not rows:
+            return
+        raw = pa.schema([("person_id", pa.int64()), *((name, pa.string()) for name in _RECORD[1:])])
+        standardised = standardise(_table(rows, raw))
+        cursor.execute(
+            """
+            CREATE TEMPORARY TABLE fresh_std (person_id bigint PRIMARY KEY, first_name_std text, last_name_std text,
+                                              address_std text) ON COMMIT DROP
+            """
+        )
+        with cursor.copy("COPY fresh_std FROM STDIN") as copy:
+            for row in _rows(standardised.select(["person_id", *_STD])):
+                copy.write_row(row)
+        cursor.execute(
+            """
+            UPDATE people SET first_name_std = f.first_name_std, last_name_std = f.last_name_std,
+                              address_std = f.address_std, std_version = %s
+            FROM fresh_std AS f WHERE f.person_id = people.person_id
+            """,
+            [STANDARDISER_VERSION],
+        )
+        cursor.execute("DROP TABLE fresh_std")
+
+
+def read_people(shard: Shard) -> pa.Table:
+    """The people of a shard: `person_id` (int64) and the `*_std` columns, a million rows in about half a second."""
+    import adbc_driver_postgresql.dbapi
+
+    with _transaction() as connection:
+        uri = make_conninfo(connection.info.dsn, password=connection.info.password or None)
+    with adbc_driver_postgresql.dbapi.connect(uri) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('search_path', $1, false)", [PEOPLE_SCHEMA])
+        cursor.execute(
+            """
+            SELECT person_id, first_name_std, last_name_std, address_std FROM people
+            WHERE person_id BETWEEN $1 AND $2
+            """,
+            [shard["first_person"], shard["last_person"]],
+        )
+        return cursor.fetch_arrow_table().cast(PEOPLE)
+
+
+def known_records(records: pa.Table) -> pa.Table:
+    """Which records of a batch are people already: schema `KNOWN`."""
+    with _transaction() as connection:
+        return _known(connection, records)
+
+
+def _known(connection: psycopg.Connection[Any], records: pa.Table) -> pa.Table:
+    query = "SELECT record_key, person_id FROM people WHERE record_key = ANY(%s)"
+    return _table(connection.execute(query, [records["record_key"].to_pylist()]).fetchall(), KNOWN)
+
+
+def load(
+    records: pa.Table,
+    pairs: pa.Table,
+    decisions: pa.Table,
+    shards: list[Shard],
+    model: LinkageModel,
+    *,
+    run_id: str,
+    source: str,
+    batch_id: str,
+    people_before: int,
+) -> RunReport:
+    """Write a decided batch, all of it or nothing; a batch that is there already is left as it is.
+
+    Other writers to `people` wait meanwhile. People who came, changed or went since the shards were planned are
+    compared again, and the batch decided again if there are any.
+
+    Args:
+        records: the standardised batch.
+        pairs: all its candidate pairs, as `batch_pairs` returns them.
+        decisions: what `decide` made of them.
+        shards: as planned before the comparison.
+        model: what scored the pairs.
+        run_id: the run that loads.
+        source: where the batch came from.
+        batch_id: the batch's key, from its content.
+        people_before: highest person_id when the batch was made.
+    """
+    with _transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(int(LOCK_TIMEOUT.total_seconds() * 1000))])
+        cursor.execute("LOCK TABLE people IN SHARE ROW EXCLUSIVE MODE")
+        if stored := _stored_report(connection, batch_id):
+            return stored
+        _standardise_pending(connection)
+        current = _current_pairs(connection, records, pairs, shards[0]["snapshot"], model)
+        known = _known(connection, records)
+        if current is not pairs or known.num_rows:
+            decisions = decide(records, current, known, model)
+        _write_batch(cursor, records, decisions, model, run_id, source, batch_id, people_before)
+        return _stored_report(connection, batch_id)
+
+
+def batch_decisions(batch_id: str) -> pa.Table:
+    """What was decided about a loaded batch, schema `STORED_DECISIONS`, in the order of the record keys."""
+    with _transaction() as connection:
+        rows = connection.execute(
+            """
+            SELECT record_key, first_name, last_name, address, decision, reason, person_id, matched_record_key, score,
+                   (vector->>'first_name')::float8, (vector->>'last_name')::float8, (vector->>'address')::float8,
+                   (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score
+            FROM decisions WHERE batch_id = %s ORDER BY record_key
+            """,
+            [batch_id],
+        ).fetchall()
+    return _table(rows, STORED_DECISIONS)
+
+
+def quarantine_counts(batch_id: str) -> dict[str, int]:
+    """How many records of a loaded batch are in quarantine, by reason code."""
+    with _transaction() as connection:
+        query = "SELECT reason, count(*) FROM quarantine WHERE batch_id = %s GROUP BY reason ORDER BY reason"
+        return dict(connection.execute(query, [batch_id]).fetchall())
+
+
+def _stored_report(connection: psycopg.Connection[Any], batch_id: str) -> RunReport | None:
+    row = connection.execute(
+        """
+        SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted
+        FROM batches WHERE batch_id = %s
+        """,
+        [batch_id],
+    ).fetchone()
+    return RunReport(*row) if row else None
+
+
+def _current_pairs(
+    connection: psycopg.Connection[Any],
+    records: pa.Table,
+    pairs: pa.Table,
+    snapshot: str,
+    model: LinkageModel,
+) -> pa.Table:
+    """The pairs as the table is now; the very same object if nothing in it has changed since the snapshot."""
+    changed = connection.execute(
+        """
+        SELECT person_id, first_name_std, last_name_std, address_std FROM people
+        WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
+          AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+        """,
+        {"snapshot": snapshot},
+    ).fetchall()
+    gone = connection.execute(
+        "SELECT c FROM unnest(%s::bigint[]) AS c WHERE NOT EXISTS (SELECT FROM people WHERE person_id = c)",
+        [pc.unique(pairs["person_id"].drop_null()).to_pylist()],
+    ).fetchall()
+    if not changed and not gone:
+        return pairs
+    stale = pa.array([row[0] for row in (*changed, *gone)], pa.int64())
+    fresh = batch_pairs(records, _table(changed, PEOPLE), model, with_batch=False)
+    return pa.concat_tables([pairs.filter(pc.invert(pc.is_in(pairs["person_id"], stale))), fresh.cast(pairs.schema)])
+
+
+def _write_batch(
+    cursor: psycopg.Cursor[Any],
+    records: pa.Table,
+    decisions: pa.Table,
+    model: LinkageModel,
+    run_id: str,
+    source: str,
+    batch_id: str,
+    people_before: int,
+) -> None:
+    good, bad = usable(records), quarantined(records)
+    count = {value.value: 0 for value in Decision} | {
+        row["values"]: row["counts"] for row in pc.value_counts(decisions["decision"]).to_pylist()
+    }
+    cursor.execute(
+        """
+        INSERT INTO batches (batch_id, run_id, source, model_version, received, quarantined, duplicates, review,
+                             inserted, people_before)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        [
+            *(batch_id, run_id, source, model.version, records.num_rows, bad.num_rows),
+            *(count[Decision.DUPLICATE], count[Decision.REVIEW], count[Decision.NEW], people_before),
+        ],
+    )
+    person_of = _insert_people(cursor, good.filter(pc.equal(decisions["decision"], Decision.NEW)), batch_id)
+    with cursor.copy(
+        """
+        COPY decisions (batch_id, record_key, source_key, first_name, last_name, address, decision, reason, person_id,
+                        matched_record_key, score, vector, runner_up_person_id, runner_up_score, margin,
+                        model_version, run_id) FROM STDIN
+        """
+    ) as copy:
+        for record, row in zip(_rows(good.select(_RECORD)), decisions.to_pylist(), strict=True):
+            key = row["record_key"]
+            person_id = row["person_id"] or person_of[row["survivor_key"] or key]
+            vector = {name: row[name] for name in COMPARISON_VECTOR} if row["score"] is not None else None
+            copy.write_row(
+                (
+                    *(
+                        batch_id,
+                        key,
+                        *record,
+                        row["decision"],
+                        row["reason"],
+                        person_id,
+                        row["matched_record_key"],
+                    ),
+                    *(row["score"], vector and json.dumps(vector), row["runner_up_person_id"]),
+                    *(row["runner_up_score"], row["margin"], model.version, run_id),
+                )
+            )
+    with cursor.copy("COPY quarantine (batch_id, record_key, source_key, reason, raw) FROM STDIN") as copy:
+        for row in _rows(bad):
+            copy.write_row((batch_id, *row))
+
+
+def _insert_people(cursor: psycopg.Cursor[Any], people: pa.Table, batch_id: str) -> dict[str, int]:
+    """Insert new people and return their ids by record key.
+
+    The ids follow the highest one in the table, in the order of the keys, rather than a sequence: a sequence leaves
+    gaps where a try was killed, and would give the same people other ids.
+    """
+    people = people.sort_by("record_key")
+    first = cursor.execute("SELECT coalesce(max(person_id), 0) + 1 FROM people").fetchone()[0]
+    person_of = {key: first + place for place, key in enumerate(people["record_key"].to_pylist())}
+    with cursor.copy(
+        """
+        COPY people (record_key, source_key, first_name, last_name, address, first_name_std, last_name_std,
+                     address_std, person_id, std_version, batch_id) FROM STDIN
+        """
+    ) as copy:
+        for row in _rows(people.select(["record_key", *_RECORD, *_STD])):
+            copy.write_row((*row, person_of[row[0]], STANDARDISER_VERSION, batch_id))
+    # Other clients take their ids from the sequence, if the table has one.
+    sequence = "SELECT setval(pg_get_serial_sequence('people', 'person_id'), max(person_id)) FROM people"
+    cursor.execute(sequence)
+    return person_of
+
+
+def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema)
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)

@@ -1,0 +1,262 @@
+"""What a run did: its numbers, which must add up, and the report that people get to see.
+
+Names and addresses are masked in everything that this module writes: only initials and lengths remain.
+"""
+
+import base64
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from common.settings import REPORTS_DIR
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from matplotlib.figure import Figure
+
+    from common.linkage.model import LinkageModel
+
+EXAMPLES_PER_REASON = 2
+
+
+class ReportError(RuntimeError):
+    """The numbers of a run do not add up."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The numbers of a loaded batch: received = quarantined + duplicates + review + inserted.
+
+    `run_id` is the run that loaded the batch: an earlier one if the same input came again.
+    """
+
+    batch_id: str
+    run_id: str
+    source: str
+    model_version: str
+    received: int
+    quarantined: int
+    duplicates: int
+    review: int
+    inserted: int
+
+    def __post_init__(self) -> None:
+        """Hold the invariant.
+
+        Raises:
+            ReportError: a record was lost or counted twice.
+        """
+        if self.received != self.quarantined + self.duplicates + self.review + self.inserted:
+            raise ReportError(f"the numbers do not add up: {self}")
+
+    def __str__(self) -> str:
+        """The numbers on one line."""
+        return (
+            f"received={self.received} quarantined={self.quarantined} duplicates={self.duplicates} "
+            f"review={self.review} inserted={self.inserted}"
+        )
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """The files of a run's report."""
+
+    text: Path
+    html: Path
+
+
+def report_paths(run_id: str) -> ReportPaths:
+    """Where the report of a run lies; the names follow from the run alone."""
+    stem = re.sub(r"[^\w.-]", "_", run_id)
+    return ReportPaths(text=REPORTS_DIR / f"{stem}.txt", html=REPORTS_DIR / f"{stem}.html")
+
+
+def masked(*texts: str | None) -> str:
+    """Texts with all but the first character of each word starred: "J*** S****, 1* M*** S*"."""
+    return ", ".join(re.sub(r"(?<=\w)\w", "*", text) for text in texts if text)
+
+
+def write_report(
+    run_id: str,
+    report: RunReport,
+    decisions: "pa.Table",
+    quarantine: Mapping[str, int],
+    model: "LinkageModel",
+) -> ReportPaths:
+    """Write a run's report as text and as one self-contained HTML page.
+
+    Args:
+        run_id: the run that reports.
+        report: its numbers.
+        decisions: the batch as stored, schema `people_db.STORED_DECISIONS`.
+        quarantine: records by reason code.
+        model: for the cut-offs that the plots show.
+
+    Raises:
+        ReportError: the rows that are stored are not as many as the numbers say.
+    """
+    _check(report, decisions, quarantine)
+    rows = decisions.to_pylist()
+    reasons = _reasons(rows) | {f"quarantined, {reason}": count for reason, count in quarantine.items()}
+    examples = list(_examples(rows))
+    notes = [f"batch {report.batch_id} from {report.source}, model {report.model_version}"]
+    if report.run_id != run_id:
+        notes.append(f"this input was loaded before, by run {report.run_id}: nothing was changed")
+    paths = report_paths(run_id)
+    paths.text.parent.mkdir(parents=True, exist_ok=True)
+    text = [str(report), *notes, "", *(f"{count:>9,}  {reason}" for reason, count in reasons.items()), ""]
+    text += [*("example: " + example for example in examples), "", f"report: {paths.html}"]
+    page = _PAGE.render(
+        run_id=run_id,
+        report=asdict(report),
+        notes=notes,
+        reasons=reasons,
+        examples=examples,
+        plots=[_png(figure) for figure in (_plot_numbers(report), _plot_scores(rows, model), _plot_vectors(rows))],
+    )
+    for path, content in ((paths.text, "\n".join(text) + "\n"), (paths.html, page)):
+        unfinished = path.with_suffix(path.suffix + ".tmp")
+        unfinished.write_text(content, encoding="utf-8")
+        unfinished.rename(path)
+    return paths
+
+
+def _check(report: RunReport, decisions: "pa.Table", quarantine: Mapping[str, int]) -> None:
+    kinds = decisions["decision"].to_pylist()
+    stored = [kinds.count("DUPLICATE"), kinds.count("REVIEW"), kinds.count("NEW"), sum(quarantine.values())]
+    if stored != [report.duplicates, report.review, report.inserted, report.quarantined]:
+        raise ReportError(f"stored are {stored} duplicates, in review, inserted, quarantined; reported {report}")
+
+
+def _reasons(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for row in rows:
+        key = f"{row['decision']}, {row['reason']}"
+        counts[key] = counts.get(key, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _examples(rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    seen: dict[str, int] = {}
+    for row in rows:
+        seen[row["reason"]] = seen.get(row["reason"], 0) + 1
+        if seen[row["reason"]] <= EXAMPLES_PER_REASON:
+            yield _explained(row)
+
+
+def _explained(row: Mapping[str, Any]) -> str:
+    """One decision in one line, masked."""
+    who = masked(row["first_name"], row["last_name"], row["address"])
+    target = f"person {row['person_id']}"
+    if row["matched_record_key"]:
+        target = f"record {row['matched_record_key'][:8]} of this batch ({target})"
+    if row["score"] is None:
+        return f"{row['decision']} {row['reason']}: {who} is {target}"
+    similarities = ", ".join(
+        f"{name.replace('_', ' ')} {'missing' if row[f'{name}_similarity'] is None else format(row[f'{name}_similarity'], '.2f')}"
+        for name in ("first_name", "last_name", "address")
+    )
+    swapped = ", names swapped" if row["swapped"] else ""
+    return f"{row['decision']} {row['reason']}: {who} ~ {target}, score {row['score']:.3f} ({similarities}{swapped})"
+
+
+def _figure() -> "tuple[Figure, Any]":
+    # The object interface: pyplot would keep every figure alive and look for a screen.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _plot_numbers(report: RunReport) -> "Figure":
+    figure, axes = _figure()
+    names = ("inserted", "duplicates", "review", "quarantined")
+    bars = axes.barh(names[::-1], [getattr(report, name) for name in names[::-1]], color="#4c72b0")
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3)
+    axes.set(title=f"{report.received:,} records received", xlabel="records")
+    axes.margins(x=0.12)
+    return figure
+
+
+def _plot_scores(rows: Iterable[Mapping[str, Any]], model: "LinkageModel") -> "Figure":
+    figure, axes = _figure()
+    axes.hist([row["score"] for row in rows if row["score"] is not None], bins=40, range=(0, 1), color="#4c72b0")
+    axes.axvline(model.review_at, color="#dd8452", label=f"review at {model.review_at:g}")
+    axes.axvline(model.accept_at, color="#c44e52", label=f"duplicate at {model.accept_at:g}")
+    axes.set(title="match score of the best candidate", xlabel="match score", ylabel="records", xlim=(0, 1))
+    axes.legend()
+    return figure
+
+
+def _plot_vectors(rows: Iterable[Mapping[str, Any]]) -> "Figure":
+    figure, axes = _figure()
+    for decision, colour in (("DUPLICATE", "#c44e52"), ("REVIEW", "#dd8452")):
+        points = [
+            ((row["first_name_similarity"] + row["last_name_similarity"]) / 2, row["address_similarity"])
+            for row in rows
+            if row["decision"] == decision
+            and None not in [row[f"{name}_similarity"] for name in ("first_name", "last_name", "address")]
+        ]
+        axes.scatter(*zip(*points, strict=True) if points else ([], []), s=8, alpha=0.5, color=colour, label=decision)
+    axes.set(
+        title="similarity of the decided pairs",
+        xlabel="names (mean)",
+        ylabel="address",
+        xlim=(0, 1.02),
+        ylim=(0, 1.02),
+    )
+    axes.legend(loc="lower left")
+    return figure
+
+
+def _png(figure: "Figure") -> str:
+    buffer = io.BytesIO()
+    # No Software entry, so that the same numbers make the same bytes.
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+_PAGE = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string("""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>dedupe_people {{ run_id }}</title>
+<style>
+  body { font: 15px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+  table { border-collapse: collapse } td, th { padding: .15rem .8rem .15rem 0; text-align: left }
+  td.number { text-align: right; font-variant-numeric: tabular-nums }
+  img { max-width: 100% } li { margin-bottom: .3rem }
+</style>
+</head>
+<body>
+<h1>dedupe_people</h1>
+<p>Run {{ run_id }}</p>
+{% for note in notes %}<p>{{ note }}</p>
+{% endfor %}
+<table>
+{% for name in ("received", "quarantined", "duplicates", "review", "inserted") -%}
+<tr><th>{{ name }}</th><td class="number">{{ "{:,}".format(report[name]) }}</td></tr>
+{% endfor -%}
+</table>
+{% for plot in plots %}<p><img alt="" src="data:image/png;base64,{{ plot }}"></p>
+{% endfor %}
+<h2>By reason</h2>
+<table>
+{% for reason, count in reasons.items() -%}
+<tr><td class="number">{{ "{:,}".format(count) }}</td><td>{{ reason }}</td></tr>
+{% endfor -%}
+</table>
+<h2>Examples, masked</h2>
+<ul>
+{% for example in examples %}<li>{{ example }}</li>
+{% endfor %}
+</ul>
+</body>
+</html>
+""")

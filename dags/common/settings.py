@@ -1,0 +1,78 @@
+"""Every knob of the project, once. Imported when the DAG file is parsed, so it must stay cheap to import.
+
+What differs between deployments is read from the environment; the rest are constants with the reason beside them.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DeadlineAlert, ExceptionRetryPolicy, RetryAction, RetryRule, SyncCallback
+
+from common import alerts
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+PEOPLE_CONN_ID = "people_db"
+PEOPLE_SCHEMA = os.environ.get("DEDUPE_SCHEMA", "dedupe")
+"""Postgres schema that holds the project's tables."""
+
+REPORTS_DIR = Path(os.environ.get("DEDUPE_REPORTS_DIR", PROJECT_ROOT / "reports"))
+"""Where the HTML reports go: one folder that every worker can write."""
+
+XCOM_ROOT = os.environ.get("DEDUPE_XCOM_ROOT", str(PROJECT_ROOT / ".xcom"))
+"""Where batches lie between tasks: a folder that every worker shares, or a URL such as s3://conn_id@bucket/xcom."""
+
+OUTBOX_DIR = REPORTS_DIR / "outbox"
+"""Where mails wait for a mail server that is down."""
+
+MAIL_TO = os.environ.get("DEDUPE_MAIL_TO", "data-team@localhost").split(",")
+MAIL_FROM = os.environ.get("DEDUPE_MAIL_FROM", "dedupe-people@localhost")
+
+ALLOWED_SOURCE_ROOTS = tuple(os.environ.get("DEDUPE_SOURCE_ROOTS", str(PROJECT_ROOT / "incoming")).split(os.pathsep))
+"""Folders that local sources may be read from; object stores are held by their connections instead."""
+
+SHARD_PEOPLE = 4_000_000
+"""People per mapped `compare`; a shard of this size needs about 3 GB."""
+
+LOCK_TIMEOUT = timedelta(minutes=5)
+"""How long `load` waits for other writers before it fails and is retried."""
+
+RUN_SLA = timedelta(seconds=float(os.environ.get("DEDUPE_RUN_SLA_SECONDS", 3600)))
+"""A run that is not done this long after it was queued is reported as an SLA miss."""
+
+TASK_SLA = timedelta(seconds=float(os.environ.get("DEDUPE_TASK_SLA_SECONDS", 1800)))
+"""A task that still runs after this long is reported as an SLA miss."""
+
+FAIL_AT_ONCE = [
+    "common.source.SourceError",
+    "common.people_db.PeopleDbError",
+    "common.report.ReportError",
+    "common.linkage.model.ModelError",
+]
+"""Errors that another try cannot mend: the input, the set-up or the numbers are wrong."""
+
+DEFAULT_ARGS = {
+    "owner": "data-team",
+    "retries": 3,
+    "retry_delay": timedelta(seconds=float(os.environ.get("DEDUPE_RETRY_DELAY_SECONDS", 30))),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=10),
+    "retry_policy": ExceptionRetryPolicy(
+        [RetryRule(exception=error, action=RetryAction.FAIL) for error in FAIL_AT_ONCE]
+    ),
+    "execution_timeout": timedelta(hours=2),
+    "on_failure_callback": alerts.mail_failure,
+    "on_retry_callback": alerts.mail_retry,
+    # Airflow 3 has no SLA per task: a timer in the task's process mails while it still runs.
+    "on_execute_callback": alerts.watch_task_sla,
+    # Airflow 3 has no SLA per run in default_args either: operators ignore this key, the DAG passes it on.
+    "deadline": DeadlineAlert(
+        reference=alerts.RunQueued(),
+        interval=RUN_SLA,
+        callback=SyncCallback(alerts.mail_sla_miss),
+        name="run SLA",
+    ),
+    # Else the batches, personal data, would stand in the task logs.
+    "show_return_value_in_log": False,
+}

@@ -73,7 +73,8 @@ def opens_tables(function: Callable[P, R]) -> Callable[P, R]:
                 "dags test --mark-success-pattern, then tasks test in order)"
             )
         if isinstance(value, Sequence) and not isinstance(value, str):
-            return [opened(name, item) for item in value]
+            # The slice takes the results of mapped tasks in one go; one by one, Airflow logs an error at the end.
+            return [opened(name, item) for item in value[:]]
         return value
 
     names = function.__code__.co_varnames

@@ -74,5 +74,5 @@ DEFAULT_ARGS = {
         name="run SLA",
     ),
     # Else the batches, personal data, would stand in the task logs.
-    "show_return_value_in_log": False,
+    "show_return_value_in_logs": False,
 }

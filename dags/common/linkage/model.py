@@ -87,6 +87,8 @@ class LinkageModel:
         """Check the parts and derive the version from them."""
         if set(self.curves) != set(SIMILARITIES):
             raise ModelError(f"a model needs one curve for each of {', '.join(SIMILARITIES)}")
+        if not np.isfinite([self.intercept, self.swapped]).all():
+            raise ModelError("every weight must be a finite number")
         if self.swapped > 0:
             raise ModelError("swapped names must not count in favour of a match")
         if not 0 < self.review_at <= self.accept_at < 1:

@@ -1,0 +1,182 @@
+"""The linkage model: monotone, reproducible, and picky about what it is made of."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.linkage.model import SIMILARITIES, STARTING_MODEL, Curve, LinkageModel, ModelError
+
+similarities = st.floats(0, 1)
+
+
+@st.composite
+def curves(draw: st.DrawFn) -> Curve:
+    x = sorted(draw(st.sets(similarities, min_size=1, max_size=5)))
+    y = sorted(draw(st.lists(st.floats(-9, 9), min_size=len(x), max_size=len(x))))
+    return Curve(tuple(x), tuple(y), draw(st.floats(-9, 9)))
+
+
+@st.composite
+def models(draw: st.DrawFn) -> LinkageModel:
+    review_at, accept_at = sorted([draw(st.floats(0.01, 0.99)), draw(st.floats(0.01, 0.99))])
+    return LinkageModel(
+        intercept=draw(st.floats(-9, 9)),
+        curves={name: draw(curves()) for name in SIMILARITIES},
+        swapped=draw(st.floats(-9, 0)),
+        accept_at=accept_at,
+        review_at=review_at,
+        margin=draw(st.floats(0, 9)),
+    )
+
+
+def vector(first: float, last: float, address: float, swapped: bool = False) -> dict[str, list[Any]]:
+    return {"first_name": [first], "last_name": [last], "address": [address], "swapped": [swapped]}
+
+
+@given(models(), similarities, similarities, similarities, st.sampled_from(SIMILARITIES), similarities, st.booleans())
+def test_a_higher_similarity_never_lowers_the_score(
+    model: LinkageModel, first: float, last: float, address: float, raised: str, to: float, swapped: bool
+) -> None:
+    before = vector(first, last, address, swapped)
+    after = {**before, raised: [max(to, before[raised][0])]}
+    assert 0 <= model.score(before)[0] <= model.score(after)[0] <= 1
+
+
+@given(models(), similarities, similarities, similarities)
+def test_swapped_names_never_raise_the_score(model: LinkageModel, first: float, last: float, address: float) -> None:
+    straight, swapped = (model.score(vector(first, last, address, value))[0] for value in (False, True))
+    assert swapped <= straight
+
+
+@given(models(), similarities, similarities)
+def test_terms_and_intercept_explain_the_score(model: LinkageModel, first: float, address: float) -> None:
+    seen = vector(first, math.nan, address, True)
+    terms = model.contributions(seen)
+    total = model.intercept + sum(term[0] for term in terms.values())
+    assert total == pytest.approx(model.log_odds(seen)[0])
+    assert terms["last_name"][0] == model.curves["last_name"].missing
+    assert model.score(seen)[0] == pytest.approx(1 / (1 + math.exp(-total)))
+
+
+def test_a_curve_is_linear_between_its_points_and_flat_outside() -> None:
+    curve = Curve((0.5, 0.75, 1.0), (-2.0, 0.0, 4.0), missing=9.0)
+    assert curve([0.0, 0.5, 0.625, 0.75, 0.875, 1.0, math.nan]).tolist() == [-2, -2, -1, 0, 2, 4, 9]
+
+
+@given(models())
+def test_a_model_survives_being_stored_as_json(model: LinkageModel) -> None:
+    restored = LinkageModel.from_dict(json.loads(json.dumps(model.to_dict())))
+    assert restored == model
+    assert restored.version == model.version
+
+
+def leaves(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(content, dict):
+        return [leaf for key, value in content.items() for leaf in leaves(value, (*path, key))]
+    if isinstance(content, list | tuple):
+        return [leaf for key, value in enumerate(content) for leaf in leaves(value, (*path, key))]
+    return [path]
+
+
+WEIGHTS = leaves(json.loads(json.dumps(STARTING_MODEL.to_dict())))
+
+
+def test_every_number_of_the_model_is_a_weight() -> None:
+    assert len(WEIGHTS) == 5 + 3 * (4 + 4 + 1)
+
+
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: ".".join(map(str, path)))
+def test_the_version_changes_with_any_weight(path: tuple[Any, ...]) -> None:
+    content = json.loads(json.dumps(STARTING_MODEL.to_dict()))
+    part = content
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] -= 1e-9
+    assert LinkageModel.from_dict(content).version != STARTING_MODEL.version
+
+
+def test_the_version_does_not_depend_on_the_order_of_the_curves() -> None:
+    content = STARTING_MODEL.to_dict()
+    content["curves"] = dict(reversed(content["curves"].items()))
+    assert LinkageModel.from_dict(content).version == STARTING_MODEL.version
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "missing"),
+    [
+        ((), (), 0),
+        ((0.5,), (1, 2), 0),
+        ((0.5, 0.5), (1, 2), 0),
+        ((0.6, 0.5), (1, 2), 0),
+        ((-0.1, 0.5), (1, 2), 0),
+        ((0.5, 1.1), (1, 2), 0),
+        ((0.5, 1), (2, 1), 0),
+        ((0.5, math.nan), (1, 2), 0),
+        ((0.5, 1), (1, math.inf), 0),
+        ((0.5, 1), (-math.inf, 1), 0),
+        ((0.5, 1), (1, 2), math.nan),
+    ],
+)
+def test_a_curve_that_candidates_could_not_rely_on_is_refused(
+    x: tuple[float, ...], y: tuple[float, ...], missing: float
+) -> None:
+    with pytest.raises(ModelError):
+        Curve(x, y, missing)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"swapped": 0.1},
+        {"swapped": math.nan},
+        {"intercept": math.nan},
+        {"intercept": math.inf},
+        {"accept_at": 1.0},
+        {"accept_at": math.nan},
+        {"review_at": 0.0},
+        {"review_at": 0.95},
+        {"margin": -1.0},
+        {"margin": math.inf},
+        {"margin": "0.5"},
+        {"curves": {}},
+        {"curves": {**STARTING_MODEL.to_dict()["curves"], "shoe_size": {"similarities": [1], "log_odds": [1]}}},
+        {"curves": {name: {"similarities": [1.0]} for name in SIMILARITIES}},
+        {"curves": {name: {"similarities": "1", "log_odds": [1], "missing": 0} for name in SIMILARITIES}},
+        {"curves": None},
+        {"unheard_of": 1},
+    ],
+)
+def test_a_model_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ModelError):
+        LinkageModel.from_dict({**STARTING_MODEL.to_dict(), **change})
+
+
+@pytest.mark.parametrize("missing", STARTING_MODEL.to_dict())
+def test_a_model_without_one_of_its_parts_is_refused(missing: str) -> None:
+    content = STARTING_MODEL.to_dict()
+    del content[missing]
+    with pytest.raises(ModelError, match=missing):
+        LinkageModel.from_dict(content)
+
+
+def test_extreme_weights_do_not_leave_the_range() -> None:
+    for intercept, expected in ((-5000.0, 0.0), (5000.0, 1.0)):
+        model = LinkageModel.from_dict({**STARTING_MODEL.to_dict(), "intercept": intercept})
+        with np.errstate(over="ignore"):
+            assert model.score(vector(1, 1, 1))[0] == expected
+
+
+def test_the_starting_model_is_cautious() -> None:
+    """What is inserted or dropped by the shipped weights, in words."""
+    model = STARTING_MODEL
+    same, typo, other = 1.0, 0.95, 0.4
+    assert model.score(vector(same, same, same))[0] >= model.accept_at
+    assert model.score(vector(typo, typo, typo))[0] >= model.accept_at
+    assert model.score(vector(same, same, other))[0] < model.review_at, "a namesake elsewhere is somebody else"
+    assert model.score(vector(other, same, same))[0] < model.accept_at, "a household is not one person"
+    assert model.score(vector(same, same, math.nan))[0] < model.accept_at, "a name alone is no proof"

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from common.linkage.model import SIMILARITIES, STARTING_MODEL, Curve, LinkageModel, ModelError
 from hypothesis import given
 from hypothesis import strategies as st
-
-from common.linkage.model import SIMILARITIES, STARTING_MODEL, Curve, LinkageModel, ModelError
 
 similarities = st.floats(0, 1)
 

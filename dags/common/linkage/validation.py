@@ -1,0 +1,119 @@
+"""Which rows cannot be used, and why: they go to quarantine with a reason code and the raw row.
+
+Bad rows are data, so nothing here raises because of what a row holds.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from common.linkage.standardise import MAX_FIELD_CHARACTERS
+
+MAX_RAW_FIELDS = 50
+"""Most fields of one row that its raw text shows; how many more there were is said."""
+
+_NUL_SHOWN = r"\x00"
+_FIELDS = ("source_key", "first_name", "last_name", "address")
+
+
+class QuarantineReason(StrEnum):
+    """Why a row is not used, by the first reason in this order that holds."""
+
+    MALFORMED_ROW = "MALFORMED_ROW"
+    """The row has another number of fields than the header, or quotes or brackets that do not close."""
+    NOT_UTF8 = "NOT_UTF8"
+    """The row holds bytes that are not UTF-8 text."""
+    NUL_BYTE = "NUL_BYTE"
+    """A field holds a NUL character, which Postgres cannot store as text."""
+    NESTED_VALUE = "NESTED_VALUE"
+    """A field holds a list or a structure where one text belongs."""
+    FIELD_TOO_LONG = "FIELD_TOO_LONG"
+    """A field is longer than `MAX_FIELD_CHARACTERS`."""
+    NO_NAME = "NO_NAME"
+    """First and last name are both missing after standardising."""
+
+
+def raw_json(fields: Mapping[str, object]) -> str:
+    r"""A row as it arrived, as JSON text that Postgres can store: no NUL, no broken Unicode, of bounded length.
+
+    Longer texts are cut to `MAX_FIELD_CHARACTERS`, with their length and the SHA-256 of all of it; bytes that
+    are no text and NUL show as `\xff` and `\x00`.
+    """
+    shown: dict[str, object] = {}
+    for number, (name, value) in enumerate(fields.items()):
+        if number == MAX_RAW_FIELDS:
+            shown["more_fields"] = len(fields) - MAX_RAW_FIELDS
+            break
+        shown[_storable(str(name))[:MAX_FIELD_CHARACTERS]] = None if value is None else _shown(value)
+    return json.dumps(shown, ensure_ascii=False)
+
+
+def _shown(value: object) -> object:
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) <= MAX_FIELD_CHARACTERS:
+        return _storable(text)
+    return {
+        "starts_with": _storable(text[:MAX_FIELD_CHARACTERS]),
+        "characters": len(text),
+        "sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+    }
+
+
+def _storable(text: str) -> str:
+    try:
+        # Readers mark a byte that is no UTF-8 with a lone surrogate (PEP 383): back to bytes, then shown as \xff.
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate of another origin, such as "\ud800" in JSON
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text.replace("\0", _NUL_SHOWN)
+
+
+def _any_field(standardised: pa.Table, test: str, *arguments: object) -> pa.ChunkedArray:
+    """Whether some raw field of a row passes `test`, a function of pyarrow.compute; never null."""
+    found = None
+    for name in _FIELDS:
+        passes = pc.fill_null(getattr(pc, test)(standardised[name], *arguments), False)
+        found = passes if found is None else pc.or_(found, passes)
+    return found
+
+
+def quarantine_reasons(standardised: pa.Table) -> pa.ChunkedArray:
+    """The `QuarantineReason` of each row (string), null where the row is usable.
+
+    A missing address is usable: names alone can be compared. So is a single name.
+    """
+    has_nul = _any_field(standardised, "match_substring", "\0")
+    lengths = [pc.fill_null(pc.utf8_length(standardised[name]), 0) for name in _FIELDS]
+    too_long = pc.greater(pc.max_element_wise(*lengths), MAX_FIELD_CHARACTERS)
+    no_name = pc.and_(pc.is_null(standardised["first_name_std"]), pc.is_null(standardised["last_name_std"]))
+    reasons = pc.case_when(
+        pc.make_struct(has_nul, too_long, no_name),
+        *(pa.scalar(r) for r in (QuarantineReason.NUL_BYTE, QuarantineReason.FIELD_TOO_LONG, QuarantineReason.NO_NAME)),
+    )
+    return pc.coalesce(standardised["problem"], reasons).cast(pa.string())
+
+
+def add_quarantine_reason(standardised: pa.Table) -> pa.Table:
+    """`standardised` with its column `quarantine_reason`."""
+    return standardised.append_column("quarantine_reason", quarantine_reasons(standardised))
+
+
+def quarantined(standardised: pa.Table) -> pa.Table:
+    """The rows for the table `quarantine`: record_key, source_key, reason, raw (JSON text), all strings."""
+    rows = standardised.filter(pc.is_valid(standardised["quarantine_reason"]))
+    raws = [
+        row["raw"] if row["raw"] is not None else raw_json({name: row[name] for name in _FIELDS})
+        for row in rows.select([*_FIELDS, "raw"]).to_pylist()
+    ]
+    return pa.table(
+        {
+            "record_key": rows["record_key"],
+            "source_key": rows["source_key"],
+            "reason": rows["quarantine_reason"],
+            "raw": pa.array(raws, pa.string()),
+        }
+    )

@@ -97,15 +97,20 @@ def decide(records: pa.Table, pairs: pa.Table, known: pa.Table, model: LinkageMo
     by_twin = (decided["decision"] == Decision.DUPLICATE) & decided["matched_record_key"].notna()
     decided.loc[by_twin, "reason"] = Reason.WITHIN_BATCH
     decided.loc[decided["decision"] == Decision.NEW, "survivor_key"] = None
-    is_known = decided["record_key"].isin(known["record_key"].to_pylist())
-    decided.loc[is_known, "reason"] = Reason.KNOWN_RECORD
-    decided.loc[is_known, _EVIDENCE] = None
+    # Its own person, even where it is a twin of another known record.
+    own_person = decided["record_key"].map(known.to_pandas().set_index("record_key")["person_id"]).astype("Int64")
+    is_known = own_person.notna()
+    decided["person_id"] = own_person.fillna(decided["person_id"])
+    decided.loc[is_known, ["decision", "reason"]] = Decision.DUPLICATE, Reason.KNOWN_RECORD
+    decided.loc[is_known, DECISIONS.names[4:]] = None  # no pair decided it
     decided["margin"] = decided["margin"].replace(np.inf, np.nan)
     decided = decided.set_index("record_key").loc[usable["record_key"].to_pylist()].reset_index()
     return pa.Table.from_pandas(decided[DECISIONS.names], schema=DECISIONS, preserve_index=False)
 
 
 def _log_odds(score: pd.Series) -> pd.Series:
+    # A score that rounds to 1 is not certain: two of them are a thin margin, not the difference of two infinities.
+    score = score.clip(upper=np.nextafter(1, 0))
     return np.log(score) - np.log1p(-score)
 
 

@@ -1,10 +1,41 @@
-"""Where and how Airflow runs for this checkout."""
+"""Run any Airflow command against this checkout, with everything that it needs around it.
 
+Everything lives in ``.airflow`` inside the checkout: Airflow's metadata database, its keys, logs, reports,
+batches, and the embedded Postgres with the people unless connection ``people_db`` names another server.
+"""
+
+import base64
+import fcntl
+import hashlib
 import json
+import os
+import secrets
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from importlib import metadata as packages
 from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import psutil
+from metadata import importable, read_settings
+from postgres import PostgresError, Server
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".airflow"
+DAG = "dedupe_people"
+SETTINGS = ROOT / "airflow_settings.yaml"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE_SECONDS = 20.0  # from the first Ctrl-C until what still runs is killed
+
+
+class LaunchError(RuntimeError):
+    """Airflow cannot be made ready; the message says why."""
 
 
 def environment(home: Path, port: int = 8080) -> dict[str, str]:
@@ -14,31 +45,212 @@ def environment(home: Path, port: int = 8080) -> dict[str, str]:
     """
     address = f"http://127.0.0.1:{port}"
     return {
+        "AIRFLOW_CONFIG": str(home / "airflow.cfg"),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__API__BASE_URL": address,
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__PARALLELISM": "4",  # Airflow forks this many workers at once; its default is 32
+        "AIRFLOW__CORE__PARALLELISM": "4",  # forked at once; the default is 32
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # no login: it listens on this machine only
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # no login: only this machine gets in
         "AIRFLOW__CORE__XCOM_BACKEND": "common.arrow_xcom.ArrowXCom",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",  # seconds
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": "127.0.0.1",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",  # seconds
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # seconds
         "DEDUPE_REPORTS_DIR": str(home / "reports"),
-        # Triggerer and XCom backend import `common` without Airflow having put the DAGs folder on the path.
+        "DEDUPE_XCOM_ROOT": str(home / "xcom"),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        # The triggerer and the XCom backend import `common` before Airflow has put the DAGs folder on the path.
         "PYTHONPATH": str(ROOT / "dags"),
+        "PYTHONWARNINGS": "ignore:Could not import graphviz",
     }
+
+
+def write_keys(home: Path) -> None:
+    """Give AIRFLOW_HOME keys of its own, readable by its owner only, if it has none yet.
+
+    Airflow would do so too, but its first process would then run without them.
+    """
+    config = home / "airflow.cfg"
+    if not config.exists():
+        fresh = config.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(
+            f"[core]\nfernet_key = {base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()}\n"
+            f"[api]\nsecret_key = {secrets.token_urlsafe(64)}\n"
+            f"[api_auth]\njwt_secret = {secrets.token_urlsafe(64)}\n"
+        )
+        fresh.rename(config)
 
 
 def people_db_connection(socket_folder: Path, database: str = "people") -> str:
     """Airflow's connection ``people_db`` for a server behind a Unix socket, as JSON."""
-    return json.dumps(
-        {"conn_type": "postgres", "host": str(socket_folder), "login": "postgres", "schema": database}
-    )
+    return json.dumps({"conn_type": "postgres", "host": str(socket_folder), "login": "postgres", "schema": database})
+
+
+def people_db_is_given() -> bool:
+    """Whether the user has named a server for ``people_db``, in the environment or in airflow_settings.yaml."""
+    if os.environ.get("AIRFLOW_CONN_PEOPLE_DB"):
+        return True
+    connection = importable(read_settings(SETTINGS))["connections"].get("people_db", {})
+    return isinstance(connection, str) or "host" in connection
+
+
+@contextmanager
+def ready(home: Path = HOME, port: int = 8080) -> Iterator[dict[str, str]]:
+    """Make everything ready for Airflow commands; gives the environment to run them in.
+
+    Raises:
+        PostgresError: the embedded server does not start.
+        LaunchError: the metadata database cannot be prepared.
+    """
+    os.umask(0o077)
+    env = {**os.environ, **environment(home, port)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # Airflow starts several times slower under it
+    home.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if not people_db_is_given():
+            server = stack.enter_context(Server(home / "postgres").use())
+            server.create_database("people")
+            env["AIRFLOW_CONN_PEOPLE_DB"] = people_db_connection(server.socket_folder)
+        _prepare_metadata(home, env)
+        yield env
+
+
+def _prepare_metadata(home: Path, env: dict[str, str]) -> None:
+    """Once, and again when Airflow's version or airflow_settings.yaml has changed."""
+    wanted = hashlib.sha256(packages.version("apache-airflow").encode() + SETTINGS.read_bytes()).hexdigest()
+    stamp = home / "prepared"
+    with (home / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_keys(home)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        say("Preparing Airflow's metadata database (once, about 6 s) ...")
+        command = [sys.executable, str(ROOT / "dev/metadata.py"), str(SETTINGS)]
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise LaunchError(f"Airflow's metadata database cannot be prepared:\n{done.stdout[-2000:]}")
+        (home / "scratch.db").unlink(missing_ok=True)
+        stamp.write_text(wanted)
+
+
+def airflow(*args: str) -> list[str]:
+    """The command that runs ``airflow ARGS...``."""
+    return [sys.executable, "-m", "airflow", *args]
+
+
+def keep_from_scheduler(env: dict[str, str], home: Path = HOME) -> None:
+    """While `make ui` runs, give ``dags test`` and ``tasks test`` a metadata database of their own.
+
+    Its scheduler would run their tasks too, at the same time.
+    """
+    with (home / "ui").open("a") as lock, suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return
+    scratch = home / "scratch.db"
+    if not scratch.exists():
+        with closing(sqlite3.connect(home / "airflow.db")) as original, closing(sqlite3.connect(scratch)) as copy:
+            original.backup(copy)
+    env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{scratch}"
+    say("`make ui` is running, and its scheduler must not run these tasks too: they stay out of its sight.")
+
+
+class Commands:
+    """Commands that run side by side; when the block ends, everything that they have started ends too.
+
+    Signals are passed on: Ctrl-C ends the commands, and this process stays to clean up after them.
+    """
+
+    def __init__(self, env: dict[str, str], output: IO[str] | None = None) -> None:
+        self._env, self._output = env, output
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._give_up = float("inf")
+
+    def start(self, command: Sequence[str]) -> None:
+        """Start one more; its output and errors go to ``output`` if that was given."""
+        # A session of its own: all of its processes can be ended, and Ctrl-C reaches them from here only.
+        child = subprocess.Popen(
+            command, env=self._env, stdout=self._output, stderr=self._output, start_new_session=True
+        )
+        self._children.append(child)
+
+    def wait(self, until: Callable[[], bool] = lambda: False) -> int | None:
+        """The exit code of the first command that ends, or None as soon as ``until()`` holds."""
+        while time.monotonic() < self._give_up:
+            for child in self._children:
+                if (code := child.poll()) is not None:
+                    until()
+                    return code if code >= 0 else 128 - code
+            if until():
+                return None
+            time.sleep(0.02)
+        return 128 + signal.SIGKILL
+
+    def __enter__(self) -> "Commands":
+        self._before = {name: signal.signal(name, self._pass_on) for name in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._signal(signal.SIGTERM)
+        give_up = min(self._give_up, time.monotonic() + GRACE_SECONDS)
+        while self._anything_left() and time.monotonic() < give_up:
+            time.sleep(0.02)
+        self._signal(signal.SIGKILL)
+        for child in self._children:
+            child.wait()
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+
+    def _pass_on(self, signum: int, _: FrameType | None) -> None:
+        self._give_up = min(self._give_up, time.monotonic() + GRACE_SECONDS)
+        self._signal(signum)
+
+    def _signal(self, signum: int) -> None:
+        for child in self._children:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signum)
+
+    def _anything_left(self) -> bool:
+        for child in self._children:
+            child.poll()  # else it would stay as a zombie
+        groups = {child.pid for child in self._children}
+        for process in psutil.process_iter(["status"]):
+            with suppress(ProcessLookupError):
+                if os.getpgid(process.pid) in groups and process.info["status"] != psutil.STATUS_ZOMBIE:
+                    return True
+        return False
+
+
+def say(text: str) -> None:
+    """Progress goes to stderr: stdout belongs to the command."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def guarded(main: Callable[[], int]) -> int:
+    """``main``'s exit code; what can go wrong around Airflow is one clear line and exit code 1."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return main()
+    except (LaunchError, PostgresError) as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def main(args: Sequence[str]) -> int:
+    """Run ``airflow ARGS...``; returns its exit code."""
+    with ready() as env, Commands(env) as commands:
+        commands.start(airflow(*args))
+        return commands.wait() or 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(lambda: main(sys.argv[1:])))

@@ -36,7 +36,7 @@ ROOTS_PLACE = Path("/var/lib/dedupe-people")
 ROOTS_ACCOUNT = "nobody"
 SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_LIMIT = 100  # bytes; Linux ends a socket's path at 107, macOS at 103
-START_SECONDS = 60.0  # crash recovery included
+RETRY_SECONDS = 5.0  # the processes of a killed server need a moment to notice
 
 SETTINGS = {
     "listen_addresses": "",
@@ -136,9 +136,8 @@ class Server:
         self._forget_the_dead()
         options = "".join(f" -c {name}={shlex.quote(value)}" for name, value in SETTINGS.items())
         options += f" -k {shlex.quote(str(self.socket_folder))}"
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + RETRY_SECONDS
         while not self.answers():
-            # It fails while the processes of a killed server are still on their way out.
             started = self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", self.log, "-o", options)
             if started.returncode != 0 and time.monotonic() > deadline:
                 raise PostgresError(f"PostgreSQL does not start in {self._place}:\n{self._end_of_log()}")

@@ -17,15 +17,16 @@ import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MailHandler
-from launch import environment, people_db_connection
+from launch import ROOT, environment, people_db_connection, write_keys
 from postgres import Server
 
 # Airflow reads its settings when it is first imported, which a test module does before any fixture runs.
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="dedupe-people-tests-"))
 atexit.register(shutil.rmtree, AIRFLOW_HOME, ignore_errors=True)
-for name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
+for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "DEDUPE_"))]:
     del os.environ[name]
 os.environ.update(environment(AIRFLOW_HOME))
+write_keys(AIRFLOW_HOME)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +54,20 @@ def people_db(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
         monkeypatch.setenv("AIRFLOW_CONN_PEOPLE_DB", people_db_connection(postgres.socket_folder, database))
         yield postgres.dsn(database)
         connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of this checkout in an awkward place, sharing this interpreter's packages: try commands in it."""
+    copy = tmp_path_factory.mktemp("checkout") / "with a space" / ("long" * 30)
+    copy.mkdir(parents=True)
+    for part in ("dags", "dev", "plugins"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("Makefile", "airflow_settings.yaml", "constraints.txt", "requirements.txt"):
+        shutil.copy(ROOT / part, copy)
+    (copy / ".venv").symlink_to(sys.prefix)
+    yield copy
+    Server(copy / ".airflow" / "postgres").remove()
 
 
 class Mailbox(MailHandler):

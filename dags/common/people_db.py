@@ -6,7 +6,7 @@ is fixed text, values are bound, and the schema's name is bound too, as the sear
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from common.linkage.batch import batch_pairs, usable
 from common.linkage.decision import Decision, decide
-from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
+from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, STARTING_MODEL, LinkageModel
 from common.linkage.standardise import STANDARDISER_VERSION, standardise
 from common.linkage.validation import quarantined
 from common.report import RunReport
@@ -77,7 +77,7 @@ def _transaction() -> Iterator[psycopg.Connection[Any]]:
 
     Raises:
         PeopleDbUnreachable: no connection, or it was lost.
-        PeopleDbError: the role may not do what is needed.
+        PeopleDbError: the role may not do what is needed, or the database refused for another reason.
     """
     try:
         connection = PostgresHook(PEOPLE_CONN_ID).get_conn()
@@ -94,6 +94,11 @@ def _transaction() -> Iterator[psycopg.Connection[Any]]:
         ) from None
     except psycopg.OperationalError as error:
         raise PeopleDbUnreachable(f"connection to {PEOPLE_CONN_ID} failed: {_one_line(error)}") from None
+    except psycopg.IntegrityError as error:
+        raise PeopleDbError(f"{PEOPLE_CONN_ID} refused: {_one_line(error)}") from None
+    except psycopg.Error as error:
+        # Such messages may quote values.
+        raise PeopleDbError(f"{PEOPLE_CONN_ID} raised {type(error).__name__}, SQLSTATE {error.sqlstate}") from None
 
 
 def _one_line(error: psycopg.Error) -> str:
@@ -372,7 +377,9 @@ def _write_batch(
     ) as copy:
         for record, row in zip(_rows(good.select(_RECORD)), decisions.to_pylist(), strict=True):
             key = row["record_key"]
-            person_id = row["person_id"] or person_of[row["survivor_key"] or key]
+            person_id = row["person_id"]
+            if person_id is None:
+                person_id = person_of[row["survivor_key"] or key]
             vector = {name: row[name] for name in COMPARISON_VECTOR} if row["score"] is not None else None
             copy.write_row(
                 (
@@ -412,8 +419,12 @@ def _insert_people(cursor: psycopg.Cursor[Any], people: pa.Table, batch_id: str)
         for row in _rows(people.select(["record_key", *_RECORD, *_STD])):
             copy.write_row((*row, person_of[row[0]], STANDARDISER_VERSION, batch_id))
     # Other clients take their ids from the sequence, if the table has one.
-    sequence = "SELECT setval(pg_get_serial_sequence('people', 'person_id'), max(person_id)) FROM people"
-    cursor.execute(sequence)
+    cursor.execute(
+        """
+        SELECT setval(pg_get_serial_sequence('people', 'person_id'), max(person_id)) FROM people
+        HAVING max(person_id) > 0
+        """
+    )
     return person_of
 
 
@@ -424,3 +435,100 @@ def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 
 def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
     return zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+def champion(run_id: str) -> LinkageModel:
+    """The model that decides; the shipped one is made champion if there is none."""
+    with _transaction() as connection:
+        return _champion(connection, run_id)
+
+
+def _champion(connection: psycopg.Connection[Any], run_id: str) -> LinkageModel:
+    row = connection.execute("SELECT content FROM models WHERE champion").fetchone()
+    if row:
+        return LinkageModel.from_dict(row[0])
+    _store_model(connection, STARTING_MODEL, "shipped", results={}, lineage={"from": "shipped"}, run_id=run_id)
+    _promote(connection, STARTING_MODEL.version, run_id)
+    return STARTING_MODEL
+
+
+def _store_model(
+    connection: psycopg.Connection[Any],
+    model: LinkageModel,
+    formula: str,
+    results: Mapping[str, Any],
+    lineage: Mapping[str, Any],
+    run_id: str,
+) -> None:
+    connection.execute(
+        """
+        INSERT INTO models (version, formula, content, results, lineage, trained_by) VALUES (%s, %s, %s, %s, %s, %s)
+        ON CONFLICT (version) DO NOTHING
+        """,
+        [model.version, formula, *(json.dumps(part) for part in (model.to_dict(), results, lineage)), run_id],
+    )
+
+
+def _promote(connection: psycopg.Connection[Any], version: str, run_id: str) -> None:
+    connection.execute("UPDATE models SET champion = false WHERE champion AND version <> %s", [version])
+    connection.execute("UPDATE models SET champion = true, promoted_by = %s WHERE version = %s", [run_id, version])
+
+
+def promote_challenger(
+    model: LinkageModel, formula: str, results: Mapping[str, Any], lineage: Mapping[str, Any], run_id: str
+) -> None:
+    """Store a model with its results and what it was trained on, and make it the champion."""
+    with _transaction() as connection:
+        _store_model(connection, model, formula, results, lineage, run_id)
+        _promote(connection, model.version, run_id)
+
+
+def promote_stored(version: str, run_id: str) -> LinkageModel:
+    """Make a model of the `models` table champion again.
+
+    Raises:
+        PeopleDbError: there is no such model.
+    """
+    with _transaction() as connection:
+        row = connection.execute("SELECT content FROM models WHERE version = %s", [version]).fetchone()
+        if row is None:
+            raise PeopleDbError(f"no model of version {version} in table models")
+        _promote(connection, version, run_id)
+        return LinkageModel.from_dict(row[0])
+
+
+def batches_before(run_id: str) -> int:
+    """How many batches were loaded, that of this run left out."""
+    with _transaction() as connection:
+        query = "SELECT count(*) FROM batches WHERE run_id <> %s"
+        return int(connection.execute(query, [run_id]).fetchone()[0])
+
+
+def recent_decisions(limit: int) -> pa.Table:
+    """The latest decisions that had a candidate, schema `STORED_DECISIONS`, for comparing models."""
+    with _transaction() as connection:
+        rows = connection.execute(
+            """
+            SELECT record_key, first_name, last_name, address, decision, reason, person_id, matched_record_key, score,
+                   (vector->>'first_name')::float8, (vector->>'last_name')::float8, (vector->>'address')::float8,
+                   (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score
+            FROM decisions JOIN batches USING (batch_id)
+            WHERE vector IS NOT NULL ORDER BY loaded_at DESC, record_key LIMIT %s
+            """,
+            [limit],
+        ).fetchall()
+    return _table(rows, STORED_DECISIONS)
+
+
+def judged_pairs() -> pa.Table:
+    """What people judged: the raw fields of both records, and `is_match`."""
+    names = [f"{side}_{name}" for side in ("left", "right") for name in _RECORD[1:]]
+    with _transaction() as connection:
+        rows = connection.execute(
+            """
+            SELECT left_first_name, left_last_name, left_address, right_first_name, right_last_name, right_address,
+                   is_match
+            FROM judgements ORDER BY judgement_id
+            """
+        ).fetchall()
+    return _table(rows, pa.schema([*((name, pa.string()) for name in names), ("is_match", pa.bool_())]))

@@ -1,4 +1,4 @@
-"""### Keep a table of people free of duplicates
+"""Keep a table of people free of duplicates.
 
 Takes a batch of incoming records (first name, last name, address), standardises them, compares each with **every**
 person in the table and with the rest of the batch, and decides by a regression model:
@@ -19,10 +19,10 @@ Does **not** protect against: duplicates that were in the table before (`people`
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.sdk import Param, dag, task
+from airflow.sdk import dag, task
 from common import alerts
 from common.arrow_xcom import opens_tables
-from common.settings import DEFAULT_ARGS
+from common.settings import DEFAULT_ARGS, PARAMS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,56 +55,74 @@ def plan_shards(batch: "pa.Table") -> "list[Shard]":
     return people_db.plan_shards()
 
 
-@task(map_index_template="people {{ task.op_kwargs['shard']['first_person'] }} on")
-@opens_tables
-def compare(batch: "pa.Table", shard: "Shard") -> "pa.Table":
-    """Find every candidate pair of the batch in one shard of the table, and within the batch itself."""
-    from common import people_db
-    from common.linkage.batch import batch_pairs
-    from common.linkage.model import STARTING_MODEL
+@task
+def training_pairs(batch: "pa.Table", params: dict[str, Any] | None = None, run_id: str | None = None) -> "pa.Table":
+    """Make labelled pairs of prepared data, stored people and judgements; skipped between retrainings."""
+    from common import retraining
 
-    return batch_pairs(batch, people_db.read_people(shard), STARTING_MODEL, with_batch=shard["with_batch"])
+    return retraining.training_pairs(params, run_id)
 
 
 @task
 @opens_tables
-def decide(batch: "pa.Table", pairs: "list[pa.Table]") -> "pa.Table":
-    """Make NEW, DUPLICATE or REVIEW of every usable record, with score, reason and runner-up."""
-    import pyarrow as pa
-    from common import people_db
-    from common.linkage import decision
-    from common.linkage.model import STARTING_MODEL
+def fit_models(pairs: "pa.Table", run_id: str | None = None) -> list[dict[str, Any]]:
+    """Fit several regression models and print their train and test results."""
+    from common import retraining
 
-    return decision.decide(batch, pa.concat_tables(pairs), people_db.known_records(batch), STARTING_MODEL)
+    return retraining.fit_models(pairs, run_id)
+
+
+@task(trigger_rule="none_failed", multiple_outputs=False)
+def choose_model(
+    fitted: list[dict[str, Any]] | None, params: dict[str, Any] | None = None, run_id: str | None = None
+) -> dict[str, Any]:
+    """Promote the best model on test if it clearly beats the champion, else let the champion stand."""
+    from common import retraining
+
+    return retraining.choose_model(fitted, params, run_id)
+
+
+@task(map_index_template="people {{ task.op_kwargs['shard']['first_person'] }} on")
+@opens_tables
+def compare(batch: "pa.Table", model: dict[str, Any], shard: "Shard") -> "pa.Table":
+    """Find every candidate pair of the batch in one shard of the table, and within the batch itself."""
+    from common import ingestion
+
+    return ingestion.compare_batch(batch, model, shard)
+
+
+@task
+@opens_tables
+def decide(batch: "pa.Table", model: dict[str, Any], pairs: "list[pa.Table]") -> "pa.Table":
+    """Make NEW, DUPLICATE or REVIEW of every usable record, with score, reason and runner-up."""
+    from common import ingestion
+
+    return ingestion.decide_batch(batch, model, pairs)
 
 
 @task(multiple_outputs=False)
 @opens_tables
 def load(
     batch: "pa.Table",
+    model: dict[str, Any],
     pairs: "list[pa.Table]",
     decisions: "pa.Table",
     shards: "list[Shard]",
     run_id: str | None = None,
 ) -> dict[str, Any]:
     """Write people, decisions and quarantine in one transaction, after a last look at what changed meanwhile."""
-    import dataclasses
-
-    import pyarrow as pa
     from common import ingestion
-    from common.linkage.model import STARTING_MODEL
 
-    pairs = pa.concat_tables(pairs)
-    return dataclasses.asdict(ingestion.load_batch(batch, pairs, decisions, shards, STARTING_MODEL, run_id))
+    return ingestion.load_batch(batch, model, pairs, decisions, shards, run_id)
 
 
 @task(on_success_callback=alerts.mail_report)
 @opens_tables
-def report(numbers: dict[str, Any], run_id: str | None = None) -> str:
+def report(numbers: dict[str, Any], model: dict[str, Any], run_id: str | None = None) -> str:
     """Check that the numbers add up, write the report and mail it."""
     from common import ingestion
 
-    return ingestion.report_batch(numbers, run_id)
+    return ingestion.report_batch(numbers, model, run_id)
 
 
 @dag(
@@ -116,48 +134,16 @@ def report(numbers: dict[str, Any], run_id: str | None = None) -> str:
     doc_md=__doc__,
     default_args=DEFAULT_ARGS,
     deadline=DEFAULT_ARGS["deadline"],
-    params={
-        "source": Param(
-            "faker",
-            type="string",
-            minLength=1,
-            title="Source",
-            description="`faker` invents a batch. Else a path below the project or a URL of a CSV, JSON Lines or Parquet "
-            "file with columns first_name, last_name, address and, if there is one, source_key.",
-        ),
-        "rows": Param(
-            1_000,
-            type="integer",
-            minimum=0,
-            maximum=1_000_000,
-            title="Rows",
-            description="Faker only: records in the batch.",
-        ),
-        "returning": Param(
-            0.3,
-            type="number",
-            minimum=0,
-            maximum=1,
-            title="Returning",
-            description="Faker only: share of the records that are stored people, written differently.",
-        ),
-        "existing": Param(
-            10_000,
-            type="integer",
-            minimum=0,
-            maximum=10_000_000,
-            title="Existing",
-            description="Faker only: people that an empty table is filled with first.",
-        ),
-    },
+    params=PARAMS,
 )
 def dedupe_people() -> None:
     """Wire the tasks."""
     batch = standardise(ingest())
     shards = plan_shards(batch)
-    pairs = compare.partial(batch=batch).expand(shard=shards)
-    decisions = decide(batch, pairs)
-    report(load(batch, pairs, decisions, shards))
+    model = choose_model(fit_models(training_pairs(batch)))
+    pairs = compare.partial(batch=batch, model=model).expand(shard=shards)
+    decisions = decide(batch, model, pairs)
+    report(load(batch, model, pairs, decisions, shards), model)
 
 
 alerts.without_deadline_in_tests(dedupe_people())

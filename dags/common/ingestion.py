@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -52,47 +53,59 @@ def standardise_batch(incoming: pa.Table) -> pa.Table:
     return add_quarantine_reason(standardise(incoming))
 
 
+def compare_batch(records: pa.Table, model: Mapping[str, Any], shard: people_db.Shard) -> pa.Table:
+    """Candidate pairs of a batch in one shard, see `batch_pairs`; the first shard takes the batch itself too."""
+    people = people_db.read_people(shard)
+    return batch_pairs(records, people, LinkageModel.from_dict(model), with_batch=shard["with_batch"])
+
+
+def decide_batch(records: pa.Table, model: Mapping[str, Any], pairs: Sequence[pa.Table]) -> pa.Table:
+    """Decisions about a batch by the pairs of all shards, see `decide`."""
+    known = people_db.known_records(records)
+    return decide(records, pa.concat_tables(pairs), known, LinkageModel.from_dict(model))
+
+
 def load_batch(
     records: pa.Table,
-    pairs: pa.Table,
+    model: Mapping[str, Any],
+    pairs: Sequence[pa.Table],
     decisions: pa.Table,
     shards: list[people_db.Shard],
-    model: LinkageModel,
     run_id: str,
-) -> RunReport:
-    """Write a decided batch under the key that follows from its content, see `people_db.load`."""
+) -> dict[str, Any]:
+    """Write a decided batch under the key that follows from its content, see `people_db.load`.
+
+    Returns:
+        The fields of its RunReport.
+    """
     described = {key.decode(): value.decode() for key, value in records.schema.metadata.items()}
-    return people_db.load(
+    loaded = people_db.load(
         records,
-        pairs,
+        pa.concat_tables(pairs),
         decisions,
         shards,
-        model,
+        LinkageModel.from_dict(model),
         run_id=run_id,
         source=described["source"],
         batch_id=source.batch_id(records, described["source"]),
         people_before=int(described["people_before"]),
     )
+    return asdict(loaded)
 
 
 def _fill(rows: int) -> None:
     """Give an empty table its first people: a batch like any other, so duplicates among them stay out too."""
-    shards = people_db.plan_shards()
+    model = STARTING_MODEL.to_dict()
     records = standardise_batch(_described(source.fake_people(rows, _FIRST_SEED), "faker: first people", 0))
-    pairs = batch_pairs(records, people_db.read_people(shards[0]), STARTING_MODEL, with_batch=True)
-    decisions = decide(records, pairs, people_db.known_records(records), STARTING_MODEL)
-    load_batch(records, pairs, decisions, shards, STARTING_MODEL, run_id="first people")
+    shards = people_db.plan_shards()
+    pairs = [compare_batch(records, model, shard) for shard in shards]
+    load_batch(records, model, pairs, decide_batch(records, model, pairs), shards, run_id=people_db.FIRST_PEOPLE)
 
 
-def report_batch(numbers: Mapping[str, Any], run_id: str) -> str:
+def report_batch(numbers: Mapping[str, Any], model: Mapping[str, Any], run_id: str) -> str:
     """Write the report of a loaded batch from what is stored; returns the path of the HTML page."""
-    numbers = RunReport(**numbers)
-    paths = write_report(
-        run_id,
-        numbers,
-        people_db.batch_decisions(numbers.batch_id),
-        people_db.quarantine_counts(numbers.batch_id),
-        STARTING_MODEL,
-    )
-    log.info("%s\n%s", run_id, paths.text.read_text(encoding="utf-8"))
+    loaded = RunReport(**numbers)
+    decisions, quarantine = people_db.batch_decisions(loaded.batch_id), people_db.quarantine_counts(loaded.batch_id)
+    paths = write_report(run_id, loaded, decisions, quarantine, LinkageModel.from_dict(model))
+    log.info("report of run %s\n%s", run_id, paths.text.read_text(encoding="utf-8"))
     return str(paths.html)

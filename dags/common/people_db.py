@@ -33,6 +33,9 @@ _SCHEMA_LOCK = 0x6465_6475_7065  # any number of ours: the advisory lock under w
 _RECORD = ("source_key", "first_name", "last_name", "address")
 _STD = ("first_name_std", "last_name_std", "address_std")
 
+FIRST_PEOPLE = "first people"
+"""Stands for the run id where no run loaded a batch but a new table was filled."""
+
 KNOWN = pa.schema([("record_key", pa.string()), ("person_id", pa.int64())])
 PEOPLE = pa.schema([("person_id", pa.int64()), *((name, pa.string()) for name in _STD)])
 
@@ -498,10 +501,10 @@ def promote_stored(version: str, run_id: str) -> LinkageModel:
 
 
 def batches_before(run_id: str) -> int:
-    """How many batches were loaded, that of this run left out."""
+    """How many batches runs have loaded, this run and the filling of a new table left out."""
     with _transaction() as connection:
-        query = "SELECT count(*) FROM batches WHERE run_id <> %s"
-        return int(connection.execute(query, [run_id]).fetchone()[0])
+        query = "SELECT count(*) FROM batches WHERE run_id <> ALL(%s)"
+        return int(connection.execute(query, [[run_id, FIRST_PEOPLE]]).fetchone()[0])
 
 
 def recent_decisions(limit: int) -> pa.Table:

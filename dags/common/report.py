@@ -158,11 +158,15 @@ def _explained(row: Mapping[str, Any]) -> str:
     if row["score"] is None:
         return f"{row['decision']} {row['reason']}: {who} is {target}"
     similarities = ", ".join(
-        f"{name.replace('_', ' ')} {'missing' if row[f'{name}_similarity'] is None else format(row[f'{name}_similarity'], '.2f')}"
+        f"{name.replace('_', ' ')} {_shown(row[f'{name}_similarity'])}"
         for name in ("first_name", "last_name", "address")
     )
     swapped = ", names swapped" if row["swapped"] else ""
     return f"{row['decision']} {row['reason']}: {who} ~ {target}, score {row['score']:.3f} ({similarities}{swapped})"
+
+
+def _shown(similarity: float | None) -> str:
+    return "missing" if similarity is None else f"{similarity:.2f}"
 
 
 def _figure() -> "tuple[Figure, Any]":

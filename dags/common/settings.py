@@ -7,7 +7,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from airflow.sdk import DeadlineAlert, ExceptionRetryPolicy, RetryAction, RetryRule, SyncCallback
+from airflow.sdk import DeadlineAlert, ExceptionRetryPolicy, Param, RetryAction, RetryRule, SyncCallback
 
 from common import alerts
 
@@ -34,6 +34,21 @@ ALLOWED_SOURCE_ROOTS = tuple(os.environ.get("DEDUPE_SOURCE_ROOTS", str(PROJECT_R
 
 SHARD_PEOPLE = 4_000_000
 """People per mapped `compare`; a shard of this size needs about 3 GB."""
+
+TRAINING_PEOPLE = 10_000
+"""People drawn for labelled pairs, from the generated data set and from the table each."""
+
+MAX_DROPPED = 0.005
+"""Share of new records that the trained model may take for somebody known (wrongly dropped)."""
+
+MAX_REVIEWED = 0.03
+"""Share of new records that it may put to review besides; more of it leaves fewer people re-inserted."""
+
+PROMOTION_MARGIN = 0.02
+"""A challenger must have a test log-loss this much lower than the champion's, as a share of it."""
+
+FLIPS_AMONG, FLIP_EXAMPLES = 1_000, 5
+"""Among how many of the last decisions a challenger's changes are counted, and how many are shown, masked."""
 
 LOCK_TIMEOUT = timedelta(minutes=5)
 """How long `load` waits for other writers before it fails and is retried."""
@@ -75,4 +90,59 @@ DEFAULT_ARGS = {
     ),
     # Else the batches, personal data, would stand in the task logs.
     "show_return_value_in_logs": False,
+}
+
+PARAMS = {
+    "source": Param(
+        "faker",
+        type="string",
+        minLength=1,
+        title="Source",
+        description="`faker` invents a batch. Else a path below the project or a URL of a CSV, JSON Lines or Parquet "
+        "file with columns first_name, last_name, address and, if there is one, source_key.",
+    ),
+    "rows": Param(
+        1_000,
+        type="integer",
+        minimum=0,
+        maximum=1_000_000,
+        title="Rows",
+        description="Faker only: records in the batch.",
+    ),
+    "returning": Param(
+        0.3,
+        type="number",
+        minimum=0,
+        maximum=1,
+        title="Returning",
+        description="Faker only: share of the records that are stored people, written differently.",
+    ),
+    "existing": Param(
+        10_000,
+        type="integer",
+        minimum=0,
+        maximum=10_000_000,
+        title="Existing",
+        description="Faker only: people that an empty table is filled with first.",
+    ),
+    "retrain_every": Param(
+        7,
+        type="integer",
+        minimum=0,
+        title="Retrain every",
+        description="Retrain the model before every so many batches, from the first; 0 is never.",
+    ),
+    "labelled_pairs": Param(
+        "",
+        type="string",
+        title="Labelled pairs",
+        description="Prepared data to train on: path or URL of a CSV or Parquet file with columns left_first_name, "
+        "left_last_name, left_address, the same with right_, and is_match. Empty: generated data.",
+    ),
+    "champion": Param(
+        "",
+        type="string",
+        title="Champion",
+        description="Version of a stored model (table models) that decides from this run on, whatever the results.",
+    ),
 }

@@ -70,6 +70,14 @@ and `survivor_key` names that record. Score and comparison vector are those of t
 `matched_record_key` if that is set, else with `person_id`. `margin` is in log-odds.
 """
 
+
+def zone(score: float, model: LinkageModel) -> Decision:
+    """Where a match score lies between the cut-offs of a model."""
+    if score >= model.accept_at:
+        return Decision.DUPLICATE
+    return Decision.REVIEW if score >= model.review_at else Decision.NEW
+
+
 _EVIDENCE = ["score", *COMPARISON_VECTOR]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 Floats = npt.NDArray[np.float64]
 
@@ -117,7 +118,7 @@ class LinkageModel:
 
     def score(self, vectors: Mapping[str, npt.ArrayLike]) -> Floats:
         """Match scores, probabilities in [0, 1], for arrays of comparison vectors."""
-        return 1 / (1 + np.exp(-self.log_odds(vectors)))
+        return expit(self.log_odds(vectors))
 
     def to_dict(self) -> dict[str, Any]:
         """The model as plain JSON types, without the version, which follows from them."""

@@ -6,8 +6,9 @@ What differs between deployments is read from the environment; the rest are cons
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from airflow.sdk import DeadlineAlert, ExceptionRetryPolicy, Param, RetryAction, RetryRule, SyncCallback
+from airflow.sdk import DeadlineAlert, Param, RetryDecision, RetryPolicy, SyncCallback
 
 from common import alerts
 
@@ -59,13 +60,28 @@ RUN_SLA = timedelta(seconds=float(os.environ.get("DEDUPE_RUN_SLA_SECONDS", 3600)
 TASK_SLA = timedelta(seconds=float(os.environ.get("DEDUPE_TASK_SLA_SECONDS", 1800)))
 """A task that still runs after this long is reported as an SLA miss."""
 
-FAIL_AT_ONCE = [
-    "common.source.SourceError",
-    "common.people_db.PeopleDbError",
-    "common.report.ReportError",
-    "common.linkage.model.ModelError",
-]
+FAIL_AT_ONCE = frozenset(
+    {
+        "common.arrow_xcom.MissingBatch",
+        "common.source.SourceError",
+        "common.people_db.PeopleDbError",
+        "common.report.ReportError",
+        "common.linkage.model.ModelError",
+    }
+)
 """Errors that another try cannot mend: the input, the set-up or the numbers are wrong."""
+
+
+class FailAtOnce(RetryPolicy):
+    """No retry after the errors of `FAIL_AT_ONCE`; Airflow's own policy would import their modules at each parse."""
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
+    ) -> RetryDecision:
+        """Compare by name, base classes included."""
+        kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(exception).__mro__}
+        return RetryDecision.fail() if kinds & FAIL_AT_ONCE else RetryDecision.default()
+
 
 DEFAULT_ARGS = {
     "owner": "data-team",
@@ -73,9 +89,7 @@ DEFAULT_ARGS = {
     "retry_delay": timedelta(seconds=float(os.environ.get("DEDUPE_RETRY_DELAY_SECONDS", 30))),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=10),
-    "retry_policy": ExceptionRetryPolicy(
-        [RetryRule(exception=error, action=RetryAction.FAIL) for error in FAIL_AT_ONCE]
-    ),
+    "retry_policy": FailAtOnce(),
     "execution_timeout": timedelta(hours=2),
     "on_failure_callback": alerts.mail_failure,
     "on_retry_callback": alerts.mail_retry,

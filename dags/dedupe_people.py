@@ -141,7 +141,8 @@ def dedupe_people() -> None:
     batch = standardise(ingest())
     shards = plan_shards(batch)
     model = choose_model(fit_models(training_pairs(batch)))
-    pairs = compare.partial(batch=batch, model=model).expand(shard=shards)
+    # Airflow does not take the documentation of a mapped task from its docstring.
+    pairs = compare.override(doc_md=compare.function.__doc__).partial(batch=batch, model=model).expand(shard=shards)
     decisions = decide(batch, model, pairs)
     report(load(batch, model, pairs, decisions, shards), model)
 

@@ -31,7 +31,8 @@ HOME = ROOT / ".airflow"
 DAG = "dedupe_people"
 SETTINGS = ROOT / "airflow_settings.yaml"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE_SECONDS = 20.0  # from the first Ctrl-C until what still runs is killed
+PATIENCE_SECONDS = 3.0  # from Ctrl-C until SIGTERM follows: `dags test` takes SIGINT for a task that failed
+GRACE_SECONDS = 20.0  # from Ctrl-C until what still runs is killed
 
 
 class LaunchError(RuntimeError):
@@ -171,7 +172,8 @@ class Commands:
     def __init__(self, env: dict[str, str], output: IO[str] | None = None) -> None:
         self._env, self._output = env, output
         self._children: list[subprocess.Popen[bytes]] = []
-        self._give_up = float("inf")
+        self.interrupted = False
+        self._insist = self._give_up = float("inf")
 
     def start(self, command: Sequence[str]) -> None:
         """Start one more; its output and errors go to ``output`` if that was given."""
@@ -190,6 +192,9 @@ class Commands:
                     return code if code >= 0 else 128 - code
             if until():
                 return None
+            if time.monotonic() > self._insist:
+                self._signal(signal.SIGTERM)
+                self._insist = float("inf")
             time.sleep(0.02)
         return 128 + signal.SIGKILL
 
@@ -209,7 +214,10 @@ class Commands:
             signal.signal(name, handler)
 
     def _pass_on(self, signum: int, _: FrameType | None) -> None:
-        self._give_up = min(self._give_up, time.monotonic() + GRACE_SECONDS)
+        if not self.interrupted:
+            self.interrupted = True
+            self._insist = time.monotonic() + PATIENCE_SECONDS
+            self._give_up = time.monotonic() + GRACE_SECONDS
         self._signal(signum)
 
     def _signal(self, signum: int) -> None:

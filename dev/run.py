@@ -31,6 +31,9 @@ def main(args: list[str]) -> int:
 
             commands.start(airflow("dags", "test", DAG, *args))
             code = commands.wait(until=show_steps) or 0
+    if commands.interrupted:
+        say("Interrupted. This batch is in the table as a whole or not at all.")
+        return code or 1
     made = sorted(set(reports.glob("*.txt")) - before)
     if code == 0 and made:
         print(made[-1].read_text().rstrip())

@@ -43,9 +43,11 @@ def main(port: int) -> int:
                 code = commands.wait(until=lambda: health(port) == {"healthy"})
             if code is None:
                 say(f"Airflow is up: http://127.0.0.1:{port}  (Ctrl-C ends it)")
-                return commands.wait() or 0
-    say("Airflow did not come up; the log says why.")
-    return code or 1
+                code = commands.wait()
+            if commands.interrupted:
+                return 0
+            say("Airflow has ended; the log says why.")
+            return code or 1
 
 
 def health(port: int) -> set[str | None] | None:

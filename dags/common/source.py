@@ -141,11 +141,12 @@ def _digest(*texts: str | None) -> str:
 def _all_clean(rows: Sequence[Sequence[object]]) -> bool:
     """Whether no row has a `_problem`, found quicker than row by row."""
     for column in zip(*rows, strict=True):
+        # Lengths first: one long text that stands in every row is in memory once, until Arrow copies it.
+        if max(map(len, filter(None, column)), default=0) > MAX_FIELD_CHARACTERS:
+            return False
         try:
             texts = pa.array(column, pa.string())
         except (UnicodeEncodeError, pa.ArrowException):
-            return False
-        if (pc.max(pc.utf8_length(texts)).as_py() or 0) > MAX_FIELD_CHARACTERS:
             return False
         if pc.any(pc.match_substring(texts, "\0")).as_py():
             return False
@@ -156,14 +157,14 @@ def _problem(row: Sequence[object]) -> QuarantineReason | None:
     texts = [value for value in row if isinstance(value, str)]
     if len(texts) + row.count(None) < len(row):
         return QuarantineReason.NESTED_VALUE
+    if any(len(text) > MAX_FIELD_CHARACTERS for text in texts):
+        return QuarantineReason.FIELD_TOO_LONG
     try:
         "".join(texts).encode()
     except UnicodeEncodeError:
         return QuarantineReason.NOT_UTF8
     if any("\0" in text for text in texts):
         return QuarantineReason.NUL_BYTE
-    if any(len(text) > MAX_FIELD_CHARACTERS for text in texts):
-        return QuarantineReason.FIELD_TOO_LONG
     return None
 
 
@@ -198,7 +199,7 @@ def _columns_taken(header: Sequence[str]) -> dict[str, int]:
     if len(set(named)) < len(named):
         raise SourceError("it has two columns of the same name")
     if ignored:
-        log.info("Ignored %d other columns: %s", len(ignored), ", ".join(repr(name[:50]) for name in ignored[:50]))
+        log.info("Ignored %d other columns: %s", len(ignored), ", ".join(ascii(name[:50]) for name in ignored[:50]))
     return taken
 
 
@@ -322,14 +323,16 @@ def _json_text(value: object) -> object:
 
 def _read_parquet(file: IO[bytes], rows: _Rows) -> None:
     try:
-        header = pq.read_schema(file).names
+        schema = pq.read_schema(file)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise SourceError(f"it is not a whole Parquet file ({type(error).__name__})") from None
+    header = schema.names
     taken = _columns_taken(header)
     names = [header[position] for position in taken.values()]
     try:
         # As dictionaries, so that a long text that repeats a million times is in memory once.
-        parquet = pq.ParquetFile(file, read_dictionary=names)
+        flat = [header[position] for position in taken.values() if not pa.types.is_nested(schema.types[position])]
+        parquet = pq.ParquetFile(file, read_dictionary=flat)
         if parquet.metadata.num_rows > MAX_ROWS:
             raise SourceError(f"it has more than {MAX_ROWS:,} rows")
         for batch in parquet.iter_batches(batch_size=10_000, columns=names):

@@ -52,12 +52,12 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 _KEYS = ("1234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm")
+_BESIDE = ((-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0))  # rows of keys are staggered
 _NEIGHBOURS = {
     key: "".join(
-        _KEYS[r][c]
-        for r in range(max(0, row - 1), min(len(_KEYS), row + 2))
-        for c in range(max(0, column - 1), min(len(_KEYS[r]), column + 2))
-        if (r, c) != (row, column)
+        _KEYS[row + down][column + right]
+        for down, right in _BESIDE
+        if 0 <= row + down < len(_KEYS) and 0 <= column + right < len(_KEYS[row + down])
     )
     for row, keys in enumerate(_KEYS)
     for column, key in enumerate(keys)
@@ -494,13 +494,14 @@ def corrupt(
     record: where the names were replaced, the address stays, and the other way round.
     """
     wanted = rng.choices((1, 2, 3), weights=(6, 3, 1))[0] if errors is None else errors
-    left = [kind for kind in Corruption if kind in set(kinds)]
+    original, left = record, [kind for kind in Corruption if kind in set(kinds)]
     made: list[Corruption] = []
     while left and len(made) < wanted:
         (kind,) = rng.choices(left, weights=[FREQUENCIES[kind] for kind in left])
         left.remove(kind)
         changed = CORRUPTIONS[kind](record, rng)
-        if changed == record or not (changed.first_name or changed.last_name):
+        # An error can also undo the one before: a letter dropped, then doubled.
+        if changed in (record, original) or not (changed.first_name or changed.last_name):
             continue
         record = changed
         made.append(kind)

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,14 +26,14 @@ class QuarantineReason(StrEnum):
 
     MALFORMED_ROW = "MALFORMED_ROW"
     """The row has another number of fields than the header, or quotes or brackets that do not close."""
-    NOT_UTF8 = "NOT_UTF8"
-    """The row holds bytes that are not UTF-8 text."""
-    NUL_BYTE = "NUL_BYTE"
-    """A field holds a NUL character, which Postgres cannot store as text."""
     NESTED_VALUE = "NESTED_VALUE"
     """A field holds a list or a structure where one text belongs."""
     FIELD_TOO_LONG = "FIELD_TOO_LONG"
     """A field is longer than `MAX_FIELD_CHARACTERS`."""
+    NOT_UTF8 = "NOT_UTF8"
+    """The row holds bytes that are not UTF-8 text."""
+    NUL_BYTE = "NUL_BYTE"
+    """A field holds a NUL character, which Postgres cannot store as text."""
     NO_NAME = "NO_NAME"
     """First and last name are both missing after standardising."""
 
@@ -56,6 +57,11 @@ def _shown(value: object) -> object:
     text = value if isinstance(value, str) else repr(value)
     if len(text) <= MAX_FIELD_CHARACTERS:
         return _storable(text)
+    return _shortened(text)
+
+
+@lru_cache(4)  # a source can repeat a text of many megabytes in every row
+def _shortened(text: str) -> dict[str, object]:
     return {
         "starts_with": _storable(text[:MAX_FIELD_CHARACTERS]),
         "characters": len(text),
@@ -91,8 +97,8 @@ def quarantine_reasons(standardised: pa.Table) -> pa.ChunkedArray:
     too_long = pc.greater(pc.max_element_wise(*lengths), MAX_FIELD_CHARACTERS)
     no_name = pc.and_(pc.is_null(standardised["first_name_std"]), pc.is_null(standardised["last_name_std"]))
     reasons = pc.case_when(
-        pc.make_struct(has_nul, too_long, no_name),
-        *(pa.scalar(r) for r in (QuarantineReason.NUL_BYTE, QuarantineReason.FIELD_TOO_LONG, QuarantineReason.NO_NAME)),
+        pc.make_struct(too_long, has_nul, no_name),
+        *(pa.scalar(r) for r in (QuarantineReason.FIELD_TOO_LONG, QuarantineReason.NUL_BYTE, QuarantineReason.NO_NAME)),
     )
     return pc.coalesce(standardised["problem"], reasons).cast(pa.string())
 

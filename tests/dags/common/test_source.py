@@ -1,0 +1,640 @@
+import csv
+import gzip
+import hashlib
+import io
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+from datetime import date, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from common import source
+from common.linkage.standardise import MAX_FIELD_CHARACTERS, standardise
+from common.linkage.validation import QuarantineReason, add_quarantine_reason
+from common.source import INCOMING, SourceError, batch_id, fake_people, fake_records
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+HEADER = b"first_name,last_name,address\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Reads bytes as a file of the given name."""
+
+    def read(content, name="new.csv", **options):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return source.read_records(str(path), allowed_roots=[str(tmp_path)], **options)
+
+    return read
+
+
+@pytest.fixture
+def read_parquet(tmp_path):
+    """Reads an Arrow table or dict of columns by way of a Parquet file."""
+
+    def read(table, **options):
+        path = tmp_path / "new.parquet"
+        pq.write_table(table if isinstance(table, pa.Table) else pa.table(table), path, **options)
+        return source.read_records(str(path), allowed_roots=[str(tmp_path)])
+
+    return read
+
+
+def people(table):
+    """What was read, as tuples: names and address, or the problem."""
+    return [row["problem"] or (row["first_name"], row["last_name"], row["address"]) for row in table.to_pylist()]
+
+
+def raws(table):
+    return [raw and json.loads(raw) for raw in table["raw"].to_pylist()]
+
+
+# What a CSV file holds below its header, and what becomes of it.
+CSV_CASES = [
+    ("no rows", b"", []),
+    ("plain", b"Ann,Lee,1 Elm Road\n", [("Ann", "Lee", "1 Elm Road")]),
+    ("no line end at the end", b"Ann,Lee,1 Elm Road", [("Ann", "Lee", "1 Elm Road")]),
+    ("Windows line ends", b"Ann,Lee,1 Elm Road\r\nBob,Roe,\r\n", [("Ann", "Lee", "1 Elm Road"), ("Bob", "Roe", None)]),
+    ("old Mac line ends", b"Ann,Lee,1 Elm Road\rBob,Roe,\r", [("Ann", "Lee", "1 Elm Road"), ("Bob", "Roe", None)]),
+    ("blank lines", b"\n\nAnn,Lee,\n\n", [("Ann", "Lee", None)]),
+    ("quoted comma and quote", b'Ann,"Lee, ""Bo""",x\n', [("Ann", 'Lee, "Bo"', "x")]),
+    ("address of two lines", b'Ann,Lee,"1 Elm Road\nSalem"\n', [("Ann", "Lee", "1 Elm Road\nSalem")]),
+    ("empty fields are missing", b'Ann,"",\n', [("Ann", None, None)]),
+    ("spaces stay", b" Ann ,Lee,\n", [(" Ann ", "Lee", None)]),
+    ("nothing but commas", b",,\n", [(None, None, None)]),
+    ("too few fields", b"Ann,Lee\nBob,Roe,x\n", ["MALFORMED_ROW", ("Bob", "Roe", "x")]),
+    ("too many fields", b"Ann,Lee,x,y\nBob,Roe,x\n", ["MALFORMED_ROW", ("Bob", "Roe", "x")]),
+    ("stray quote at the end", b'Ann,Lee,"x', ["MALFORMED_ROW"]),
+    (
+        "stray quote costs its row only",
+        b'Ann,"Lee,x\n' + b"Bob,Roe,x\n" * 99,
+        ["MALFORMED_ROW", *[("Bob", "Roe", "x")] * 99],
+    ),
+    (
+        "stray quote before a quoted field",
+        b'Ann,"Lee,x\nBob,Roe,x\nCy,"Poe",x\n',
+        ["MALFORMED_ROW", ("Bob", "Roe", "x"), ("Cy", "Poe", "x")],
+    ),
+    ("text after a quote", b'Ann,"Lee"x,y\nBob,Roe,x\n', ["MALFORMED_ROW", ("Bob", "Roe", "x")]),
+    ("not UTF-8", b"Jos\xe9,Lee,x\nBob,Roe,x\n", ["NOT_UTF8", ("Bob", "Roe", "x")]),
+    ("encoded surrogate", b"\xed\xa0\x80,Lee,x\n", ["NOT_UTF8"]),
+    ("NUL", b"Ann\0,Lee,x\nBob,Roe,x\n", ["NUL_BYTE", ("Bob", "Roe", "x")]),
+    (
+        "a million characters",
+        b"Ann,Lee," + b"x" * 1_000_000 + b"\nBob,Roe,x\n",
+        ["FIELD_TOO_LONG", ("Bob", "Roe", "x")],
+    ),
+    ("ten million characters in quotes", b'Ann,"' + b"x" * 10_000_000 + b'",x\n', ["FIELD_TOO_LONG"]),
+    ("longest field", b"Ann,Lee," + b"x" * MAX_FIELD_CHARACTERS, [("Ann", "Lee", "x" * MAX_FIELD_CHARACTERS)]),
+    (
+        "SQL, HTML, formula and right-to-left are text",
+        "'; DROP TABLE people; --,<script>alert(1)</script>,=1+1\u202e\U0001f600\n".encode(),
+        [("'; DROP TABLE people; --", "<script>alert(1)</script>", "=1+1\u202e\U0001f600")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("rows", "expected"), [pytest.param(rows, e, id=idea) for idea, rows, e in CSV_CASES])
+def test_csv(read, rows, expected):
+    table = read(HEADER + rows)
+    assert table.schema == INCOMING
+    assert people(table) == expected
+    assert [raw is not None for raw in raws(table)] == [isinstance(row, str) for row in expected]
+
+
+HEADERS = [
+    ("byte order mark", b"\xef\xbb\xbffirst_name,last_name,address\n"),
+    ("case and spaces", b"First Name, LAST_NAME ,Address\n"),
+    ("hyphens", b"first-name,lastName,ADDRESS\n"),
+    ("quoted", b'"first_name","last_name","address"\n'),
+    ("after blank lines", b"\n\nfirst_name,last_name,address\n"),
+]
+
+
+@pytest.mark.parametrize("header", [pytest.param(header, id=idea) for idea, header in HEADERS])
+def test_csv_header(read, header):
+    assert people(read(header + b"Ann,Lee,x\n")) == [("Ann", "Lee", "x")]
+
+
+def test_columns_in_any_order_with_others_between(read, caplog):
+    caplog.set_level(logging.INFO, logger="common.source")
+    table = read(b"address,born,source_key,last_name,first_name,\nx,1970,7,Lee,Ann,secret\n")
+    assert people(table) == [("Ann", "Lee", "x")]
+    assert table["source_key"].to_pylist() == ["7"]
+    assert "'born'" in caplog.text
+    assert "secret" not in caplog.text
+
+
+# Each refused with one line that says so.
+REFUSED = [
+    ("empty", "new.csv", b"", "is empty"),
+    ("only a byte order mark", "new.csv", b"\xef\xbb\xbf", "is empty"),
+    ("only blank lines", "new.csv", b"\n\n\n", "is empty"),
+    ("missing columns", "new.csv", b"first_name,city\nAnn,Salem\n", "lacks the columns last_name, address"),
+    ("another separator", "new.csv", b"first_name;last_name;address\n", "lacks the columns"),
+    ("column twice", "new.csv", b"first_name,last_name,address,Address\n", "address is there twice"),
+    ("ignored column twice", "new.csv", HEADER[:-1] + b",x,x\n", "two columns of the same name"),
+    ("broken header", "new.csv", b'first_name,"last_name\n', "header is not CSV"),
+    ("UTF-16", "new.csv", "first_name,last_name,address\n".encode("utf-16"), "UTF-16"),
+    ("Parquet called CSV", "new.csv", b"PAR1\x15\x04\x15", "lacks the columns"),
+    ("unknown format", "new.xlsx", HEADER, "must end in"),
+    ("no format", "new", HEADER, "must end in"),
+    ("gzip of nothing known", "new.gz", HEADER, "must end in"),
+    ("gzip of Parquet", "new.parquet.gz", HEADER, "must end in"),
+    ("not gzip", "new.csv.gz", HEADER, "not a whole gzip"),
+    ("cut gzip", "new.csv.gz", gzip.compress(HEADER + b"Ann,Lee,x\n" * 99)[:-20], "not a whole gzip"),
+    ("broken gzip", "new.csv.gz", gzip.compress(HEADER * 99)[:20] + b"\xff" * 99, "not a whole gzip"),
+    ("empty gzip", "new.csv.gz", b"", "is empty"),
+    ("empty JSON Lines", "new.jsonl", b"\n", "is empty"),
+    ("JSON array", "new.jsonl", b'[{"first_name": "Ann",\n"last_name": "Lee"}]\n', "none of its lines"),
+    (
+        "JSON Lines without a column",
+        "new.jsonl",
+        b'{"first_name": "Ann", "address": "x"}\n',
+        "lacks the columns last_name",
+    ),
+    ("not Parquet", "new.parquet", HEADER, "not a whole Parquet"),
+    ("empty Parquet", "new.parquet", b"", "not a whole Parquet"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "reason"), [pytest.param(*case, id=idea) for idea, *case in REFUSED])
+def test_refused(read, name, content, reason):
+    with pytest.raises(SourceError, match=reason) as caught:
+        read(content, name)
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).startswith("Cannot read source ")
+
+
+@pytest.mark.parametrize("content", [b"Wilhelmina,Secret,1 Elm Road\n", b"first_name,Wilhelmina,Secret\n"])
+def test_a_file_without_a_header_shows_nobodys_name(read, content, caplog):
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(SourceError) as caught:
+        read(content * 3)
+    assert "Wilhelmina" not in str(caught.value) + caplog.text
+    assert "Secret" not in str(caught.value) + caplog.text
+
+
+def test_cut_parquet(tmp_path, read):
+    whole = io.BytesIO()
+    pq.write_table(pa.table({"first_name": ["Ann"] * 999, "last_name": ["Lee"] * 999, "address": ["x"] * 999}), whole)
+    for length in range(0, len(whole.getvalue()) - 1, 40):
+        with pytest.raises(SourceError, match="not a whole Parquet"):
+            read(whole.getvalue()[:length], "new.parquet")
+
+
+def test_gzip_bomb(read):
+    bomb = gzip.compress(HEADER + b"\n" * 5_000_000)
+    assert len(bomb) < 10_000
+    with pytest.raises(SourceError, match="more than 1,000,000 bytes"):
+        read(bomb, "new.csv.gz", max_bytes=1_000_000)
+    assert read(bomb, "new.csv.gz", max_bytes=6_000_000).num_rows == 0
+
+
+def test_a_line_without_an_end(read, monkeypatch):
+    monkeypatch.setattr(source, "MAX_LINE_CHARACTERS", 5_000)
+    with pytest.raises(SourceError, match="line longer than 5,000"):
+        read(HEADER + b"Ann,Lee," + b"x" * 10_000)
+
+
+def test_too_many_rows(read, read_parquet, monkeypatch):
+    monkeypatch.setattr(source, "MAX_ROWS", 3)
+    monkeypatch.setattr(source, "_ROWS_PER_BATCH", 2)
+    with pytest.raises(SourceError, match="more than 3 rows"):
+        read(HEADER + b"Ann,Lee,x\n" * 9)
+    with pytest.raises(SourceError, match="more than 3 rows"):
+        read_parquet({"first_name": ["Ann"] * 9, "last_name": ["Lee"] * 9, "address": ["x"] * 9})
+
+
+def test_a_million_rows(tmp_path):
+    with (tmp_path / "new.csv").open("w") as file:
+        file.write("first_name,last_name,address\n")
+        file.writelines(f"Ann,Lee,{number} Elm Road Apt 4 Springfield IL 62701\n" for number in range(1_000_000))
+    code = (
+        "import resource; from common.source import read_records;"
+        f"table = read_records('{tmp_path}/new.csv', allowed_roots=['{tmp_path}']);"
+        "print(table.num_rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    env = {**os.environ, "PYTHONPATH": "dags"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    rows, peak_mib = map(int, found.stdout.split()[-2:])
+    assert rows == 1_000_000
+    assert peak_mib < 1_024
+
+
+def test_raw_text_of_problems(read):
+    table = read(
+        HEADER
+        + b"Jos\xe9,Lee,x\n"
+        + b"A\0nn,Lee,x\n"
+        + b"Ann,Lee\n"
+        + b'Ann,"Lee\n'
+        + b"Ann,Lee,"
+        + b"x" * 5_000
+        + b"\n"
+    )
+    assert table["problem"].to_pylist() == [
+        "NOT_UTF8",
+        "NUL_BYTE",
+        "MALFORMED_ROW",
+        "MALFORMED_ROW",
+        "FIELD_TOO_LONG",
+    ]
+    assert raws(table) == [
+        {"first_name": r"Jos\xe9", "last_name": "Lee", "address": "x"},
+        {"first_name": r"A\x00nn", "last_name": "Lee", "address": "x"},
+        {"0": "Ann", "1": "Lee"},
+        {"line": 'Ann,"Lee\n'},
+        {
+            "first_name": "Ann",
+            "last_name": "Lee",
+            "address": {
+                "starts_with": "x" * MAX_FIELD_CHARACTERS,
+                "characters": 5_000,
+                "sha256": hashlib.sha256(b"x" * 5_000).hexdigest(),
+            },
+        },
+    ]
+
+
+ANN = '{"first_name": "Ann", "last_name": "Lee", "address": "x"}'
+JSON_CASES = [
+    ("plain", ANN, [("Ann", "Lee", "x")]),
+    ("other names", '{"First Name": "Ann", "lastName": "Lee", "ADDRESS": "x", "born": []}', [("Ann", "Lee", "x")]),
+    ("blank lines", f"\n{ANN}\n \n{ANN}\n", [("Ann", "Lee", "x")] * 2),
+    ("null or not there", f'{{"first_name": "B", "last_name": null}}\n{ANN}', [("B", None, None), ("Ann", "Lee", "x")]),
+    ("numbers", '{"first_name": 1.0, "last_name": true, "address": 99999999999999999999}', [("1.0", "true", "9" * 20)]),
+    ("list", f'{{"first_name": [], "last_name": "Lee"}}\n{ANN}', ["NESTED_VALUE", ("Ann", "Lee", "x")]),
+    ("object", f'{{"address": {{"street": "x"}}}}\n{ANN}', ["NESTED_VALUE", ("Ann", "Lee", "x")]),
+    ("not JSON", f"Ann,Lee,x\n{ANN}", ["MALFORMED_ROW", ("Ann", "Lee", "x")]),
+    ("cut", f"{ANN}\n{ANN[:-9]}", [("Ann", "Lee", "x"), "MALFORMED_ROW"]),
+    ("no object", f"[1]\nnull\n{ANN}", ["MALFORMED_ROW", "MALFORMED_ROW", ("Ann", "Lee", "x")]),
+    ("NaN", f'{{"first_name": NaN}}\n{ANN}', ["MALFORMED_ROW", ("Ann", "Lee", "x")]),
+    ("key twice", f'{{"first_name": "A", "first_name": "B"}}\n{ANN}', ["MALFORMED_ROW", ("Ann", "Lee", "x")]),
+    ("column twice", f'{{"first_name": "A", "First Name": "B"}}\n{ANN}', ["MALFORMED_ROW", ("Ann", "Lee", "x")]),
+    ("deep nesting", f"{'[' * 100_000}\n{ANN}", ["MALFORMED_ROW", ("Ann", "Lee", "x")]),
+    ("many digits", f'{{"first_name": {"9" * 100_000}}}\n{ANN}', ["FIELD_TOO_LONG", ("Ann", "Lee", "x")]),
+    ("escaped NUL", ANN.replace("Ann", r"A\u0000nn"), ["NUL_BYTE"]),
+    ("NUL", ANN.replace("Ann", "A\0nn"), ["NUL_BYTE"]),
+    ("lone surrogate", ANN.replace("Ann", r"\ud800"), ["NOT_UTF8"]),
+    ("escaped pair of surrogates", ANN.replace("Ann", r"\ud83d\ude00"), [("\U0001f600", "Lee", "x")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["new.jsonl", "NEW.NDJSON", "new.jsonl.gz"])
+@pytest.mark.parametrize(("lines", "expected"), [pytest.param(lines, e, id=idea) for idea, lines, e in JSON_CASES])
+def test_json_lines(read, name, lines, expected):
+    content = lines.encode()
+    table = read(gzip.compress(content) if name.endswith(".gz") else content, name)
+    assert people(table) == expected
+    assert [raw is not None for raw in raws(table)] == [isinstance(row, str) for row in expected]
+
+
+def test_json_lines_not_utf8(read):
+    assert people(read(ANN.encode().replace(b"Ann", b"\xff"), "new.jsonl")) == ["NOT_UTF8"]
+
+
+BROKEN = pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff", b"Ann"]).buffers())
+PARQUET_CASES = [
+    ("string", pa.array(["Ann", "", None]), ["Ann", None, None]),
+    ("large string", pa.array(["Ann"], pa.large_string()), ["Ann"]),
+    ("string view", pa.array(["Ann"], pa.string_view()), ["Ann"]),
+    ("dictionary", pa.array(["Ann", None, "Ann"]).dictionary_encode(), ["Ann", None, "Ann"]),
+    ("bytes", pa.array([b"Ann", b"\xff", None], pa.binary()), ["Ann", "NOT_UTF8", None]),
+    ("bytes of one length", pa.array([b"Ann"], pa.binary(3)), ["Ann"]),
+    ("integers", pa.array([7, None]), ["7", None]),
+    ("floats", pa.array([7.0, 1.5, float("nan"), None]), ["7", "1.5", None, None]),
+    ("half floats", pa.array([1.5], pa.float16()), ["1.5"]),
+    ("booleans", pa.array([True]), ["true"]),
+    ("decimals", pa.array([Decimal("1.50")]), ["1.50"]),
+    ("dates", pa.array([date(2026, 11, 1)]), ["2026-11-01"]),
+    ("times", pa.array([datetime(2026, 11, 1, 12)]), ["2026-11-01 12:00:00.000000"]),  # noqa: DTZ001
+    ("durations", pa.array([5], pa.duration("s")), ["5"]),
+    ("nothing", pa.nulls(2), [None, None]),
+    ("lists", pa.array([["Ann"], [], None]), ["NESTED_VALUE", "NESTED_VALUE", None]),
+    ("structures", pa.array([{"street": "x"}, None]), ["NESTED_VALUE", None]),
+    ("maps", pa.array([[("a", "b")]], pa.map_(pa.string(), pa.string())), ["NESTED_VALUE"]),
+    ("NUL", pa.array(["A\0nn", "Ann"]), ["NUL_BYTE", "Ann"]),
+    ("long", pa.array(["x" * 1_000_000, "Ann"]), ["FIELD_TOO_LONG", "Ann"]),
+    ("broken UTF-8 as string", BROKEN, ["NOT_UTF8", "Ann"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"), [pytest.param(column, e, id=idea) for idea, column, e in PARQUET_CASES]
+)
+@pytest.mark.parametrize("name", ["first_name", "address"])
+def test_parquet(read_parquet, name, column, expected):
+    known = {"first_name": pa.array(["Ann"] * len(column)), "last_name": pa.array(["Lee"] * len(column))}
+    rows = read_parquet({"address": pa.nulls(len(column)), **known, name: column}).to_pylist()
+    assert [row["problem"] or row[name] for row in rows] == expected
+
+
+def test_parquet_without_rows(read_parquet):
+    assert (
+        read_parquet({name: pa.array([], pa.string()) for name in ("first_name", "last_name", "address")}).num_rows == 0
+    )
+
+
+def test_parquet_with_a_long_text_many_times_stays_small(read_parquet):
+    many = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), ["x" * 1_000_000])
+    table = read_parquet({"first_name": many, "last_name": many, "address": many})
+    assert set(people(table)) == {"FIELD_TOO_LONG"}
+    assert table.num_rows == 2_000
+
+
+def test_record_keys_and_batch_id(read):
+    rows = [b"Ann,Lee,x\n", b"Bob,Roe,x\n", b"Ann,Lee,x\n", b"Cy,\xff,x\n", b"Ann,Lee,x\n", b"x\n", b"Ann,Leex,\n"]
+    first = read(HEADER + b"".join(rows))
+    keys = first["record_key"].to_pylist()
+    assert len(set(keys)) == len(rows)
+    assert all(len(key) == 32 and set(key) <= set("0123456789abcdef") for key in keys)
+    assert read(HEADER + b"".join(rows)) == first
+
+    turned = read(HEADER + b"".join(rows[::-1]))
+    assert set(turned["record_key"].to_pylist()) == set(keys)
+    assert batch_id(turned, "new.csv") == batch_id(first, "new.csv")
+    assert len(batch_id(first, "new.csv")) == 32
+    assert batch_id(first, "other.csv") != batch_id(first, "new.csv")
+    assert batch_id(first.slice(1), "new.csv") != batch_id(first, "new.csv")
+    assert not set(keys) & set(read(HEADER + b"".join(rows), "other.csv")["record_key"].to_pylist())
+
+
+def test_rows_in_several_batches_are_the_same_rows(read, monkeypatch):
+    content = HEADER + b"".join(b"Ann,Lee,%d\nBob,\xff,x\nx\n" % (number % 5) for number in range(20))
+    once = read(content)
+    monkeypatch.setattr(source, "_ROWS_PER_BATCH", 7)
+    assert read(content).to_pylist() == once.to_pylist()
+
+
+fields = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(fields, fields, fields), max_size=10))
+def test_what_a_csv_writer_wrote_is_read_back(read, rows):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["first_name", "last_name", "address"])
+    writer.writerows(rows)
+    assert people(read(text.getvalue().encode())) == [tuple(field or None for field in row) for row in rows]
+
+
+def test_where_sources_may_lie(tmp_path, monkeypatch):
+    inside, outside = tmp_path / "incoming", tmp_path / "outside"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "new.csv").write_bytes(HEADER + b"Ann,Lee,x\n")
+    (inside / "link.csv").symlink_to(outside / "new.csv")
+    (inside / "loop.csv").symlink_to(inside / "loop.csv")
+    (inside / "folder.csv").mkdir()
+    os.mkfifo(inside / "pipe.csv")
+    monkeypatch.setattr(source, "PROJECT_ROOT", tmp_path)
+
+    for allowed in (
+        "incoming/new.csv",
+        f"{inside}/new.csv",
+        f"file://{inside}/new.csv",
+        "incoming/../incoming/new.csv",
+    ):
+        assert source.read_records(allowed, allowed_roots=["incoming"]).num_rows == 1
+        with pytest.raises(SourceError, match="outside of the allowed places"):
+            source.read_records(allowed, allowed_roots=["incoming/folder.csv"])
+
+    for refused, reason in {
+        f"{outside}/new.csv": "outside",
+        "outside/new.csv": "outside",
+        "incoming/../outside/new.csv": "outside",
+        f"file://{outside}/new.csv": "outside",
+        f"file://{inside}/../outside/new.csv": "outside",
+        "file://incoming/new.csv": "outside",
+        "incoming/link.csv": "outside",
+        "incomingmore/new.csv": "outside",
+        "incoming/loop.csv": "cannot be",
+        "incoming/missing.csv": "no such file",
+        "incoming/folder.csv": "is a directory",
+        "incoming/pipe.csv": "not a regular file",
+        "incoming/new.csv/x.csv": "cannot be opened",
+        f"incoming/{'x' * 5000}.csv": "cannot be",
+        "incoming/a\0.csv": "not a path or URL",
+        "incoming/a\n.csv": "not a path or URL",
+        "": "must end in",
+        "http://169.254.169.254/x.csv": "outside",
+        "s3://bucket/new.csv": "outside",
+        "s3://@bucket/new.csv": "outside",
+        "s3://me@bucket/../new.csv": "'..'",
+        "simplecache::file:///etc/x.csv": "outside",
+        "s3://me@x::file:///etc/x.csv": "'::'",
+    }.items():
+        with pytest.raises(SourceError, match=reason) as caught:
+            source.read_records(refused, allowed_roots=["incoming"])
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_unreadable_file(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_bytes(HEADER)
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("root reads everything")
+    with pytest.raises(SourceError, match="cannot be opened: PermissionError"):
+        source.read_records(str(path), allowed_roots=[str(tmp_path)])
+
+
+def test_message_hides_a_password():
+    with pytest.raises(SourceError) as caught:
+        source.read_records("s3://me:hunter2@bucket/new.csv", allowed_roots=[])
+    assert "hunter2" not in str(caught.value)
+
+
+def test_object_store(tmp_path):
+    import fsspec
+    from airflow.sdk.io import attach
+
+    store = fsspec.filesystem("memory")
+    attach("memory", fs=store)
+    store.pipe("/bucket/new.csv", HEADER + b"Ann,Lee,x\n")
+    store.pipe("/bucket/new.csv.gz", gzip.compress(HEADER + b"Ann,Lee,x\n"))
+    pq.write_table(pa.table({"first_name": ["Ann"], "last_name": ["Lee"], "address": ["x"]}), tmp_path / "p")
+    store.pipe("/bucket/new.parquet", (tmp_path / "p").read_bytes())
+
+    for name in ("new.csv", "new.csv.gz", "new.parquet"):
+        table = source.read_records(f"memory://bucket/{name}", allowed_roots=["memory://bucket"])
+        assert people(table) == [("Ann", "Lee", "x")]
+    with pytest.raises(SourceError, match="no such object"):
+        source.read_records("memory://bucket/missing.csv", allowed_roots=["memory://"])
+    with pytest.raises(SourceError, match="outside"):
+        source.read_records("memory://bucketmore/new.csv", allowed_roots=["memory://bucket"])
+    with pytest.raises(SourceError, match="more than 20 bytes"):
+        source.read_records("memory://bucket/new.csv", allowed_roots=["memory://"], max_bytes=20)
+
+
+def _known(table):
+    return table.append_column("person_id", pa.array(range(len(table)), pa.int64()))
+
+
+def test_fake_people():
+    table = fake_people(500, seed=3)
+    assert table.schema == INCOMING
+    assert table == fake_people(500, seed=3)
+    assert table != fake_people(500, seed=4)
+    assert table["source_key"].to_pylist()[:2] == ["faker-3-0", "faker-3-1"]
+    assert len(set(table["record_key"].to_pylist())) == 500
+    assert len(set(people(table))) > 490
+    assert add_quarantine_reason(standardise(table))["quarantine_reason"].null_count == 500
+    assert fake_people(0, seed=3).num_rows == 0
+
+
+def test_fake_records_hold_the_share_of_people_who_return():
+    numbers = range(1_000)
+    known = _known(
+        pa.table(
+            {
+                "first_name": ["Xanthippe"] * 1_000,
+                "last_name": ["Xylander"] * 1_000,
+                "address": [f"{number:03}{number:03} Xenia Street, Xapuri, CA 90001" for number in numbers],
+            }
+        )
+    )
+    as_stored = set(zip(*(known[name].to_pylist() for name in ("first_name", "last_name", "address")), strict=True))
+    marks = ("xant", "nthip", "xyl", "lander", "xen", "xap")
+    for returning in (0.0, 0.3, 1.0):
+        batch = fake_records(400, returning, known, seed=9)
+        assert batch.num_rows == 400
+        assert batch == fake_records(400, returning, known.take(list(reversed(numbers))), seed=9)
+        found = [any(mark in str(person).lower() for mark in marks) for person in people(batch)]
+        assert sum(found) == pytest.approx(400 * returning, abs=3)
+        if returning == 0.3:
+            assert 0.3 < sum(found[:200]) / sum(found) < 0.7  # spread over the batch
+        assert not set(people(batch)) & as_stored
+
+
+def test_fake_records_with_few_or_no_known_people():
+    assert fake_records(50, 0.9, _known(fake_people(3, seed=1)), seed=1).num_rows == 50
+    assert fake_records(50, 0.9, _known(fake_people(0, seed=1)), seed=1).num_rows == 50
+    assert fake_records(0, 0.9, _known(fake_people(3, seed=1)), seed=1).num_rows == 0
+    with pytest.raises(ValueError, match="share"):
+        fake_records(50, 30, _known(fake_people(3, seed=1)), seed=1)
+
+
+def test_fake_records_are_the_same_in_another_process():
+    code = "from common.source import *; print(batch_id(fake_people(300, 5), ''))"
+    env = {**os.environ, "PYTHONPATH": "dags", "PYTHONHASHSEED": "7"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert found.stdout.split()[-1] == batch_id(fake_people(300, 5), "")
+
+
+def _fuzzed_field(rng):
+    return rng.choice(
+        [
+            b"Ann", b"O'Brien", b"1 Elm Road, Apt 4", b"", b" ", b'"', b'""', b",", b"\0", b"\xff\xfe", b"\xe9",
+            b"\xed\xa0\x80", b"\r", b"\n", b"\r\n", b"x" * 2_000, b"[1]", b"{}", b"null", b"NaN", b"1e999", b"\\u0000",
+            "\u202e\u05d0\u200f".encode(), "\U0001f600".encode(), "\u0430nna".encode(), b"=cmd|' /C calc'!A0",
+            b"'; DROP TABLE people; --", b"<img src=x onerror=alert(1)>", b"\xef\xbb\xbf", b"\x1a", b"\x7f\x1b[31m",
+            bytes(rng.randrange(256) for _ in range(rng.randrange(12))),
+        ]
+    )  # fmt: skip
+
+
+def _fuzzed_arrow(rng, rows):
+    makers = [
+        lambda: pa.array([rng.choice(["Ann", "", None, "A\0", "x" * 2_000]) for _ in range(rows)], pa.string()),
+        lambda: pa.array([_fuzzed_field(rng) for _ in range(rows)], pa.binary()),
+        lambda: pa.array([rng.choice([None, 1, -7]) for _ in range(rows)], pa.int64()),
+        lambda: pa.array([rng.choice([None, 0.5, float("inf"), float("nan")]) for _ in range(rows)], pa.float64()),
+        lambda: pa.array([rng.choice([None, Decimal("1.50")]) for _ in range(rows)], pa.decimal128(9, 2)),
+        lambda: pa.array([rng.choice([None, ["Ann"], []]) for _ in range(rows)], pa.list_(pa.string())),
+        lambda: pa.array([rng.choice([None, {"a": 1}]) for _ in range(rows)], pa.struct([("a", pa.int64())])),
+        lambda: pa.array([rng.choice([None, 2**62]) for _ in range(rows)], pa.timestamp("ns")),
+        lambda: pa.array([rng.choice([None, 2**50]) for _ in range(rows)], pa.timestamp("s", "UTC")),
+        lambda: pa.array([rng.choice([None, 1]) for _ in range(rows)], pa.time64("ns")),
+        lambda: pa.array([rng.choice(["Ann", None]) for _ in range(rows)], pa.string()).dictionary_encode(),
+        lambda: pa.nulls(rows),
+    ]
+    return rng.choice(makers)()
+
+
+def _fuzzed_file(rng):
+    """A file that is nearly right: its name and its bytes."""
+    names = rng.choice(
+        [[b"first_name", b"last_name", b"address"]] * 6 + [[b"first_name", b"address"], [_fuzzed_field(rng)]]
+    )
+    names = names + [_fuzzed_field(rng) for _ in range(rng.choice([0, 0, 0, 1, 2]))]
+    rows = rng.randrange(8)
+    kind = rng.choice(["csv", "csv", "jsonl", "parquet"])
+    if kind == "csv":
+        separator = rng.choice([b","] * 9 + [b";"])
+        quote = rng.choice([b"", b"", b'"'])
+        lines = [separator.join(names)]
+        for _ in range(rows):
+            width = len(names) if rng.random() < 0.9 else rng.randrange(6)
+            lines.append(separator.join(quote + _fuzzed_field(rng) + quote for _ in range(width)))
+        content = rng.choice([b"\n", b"\n", b"\r\n", b"\r"]).join(lines)
+        content = rng.choice(
+            [content] * 8 + [content.decode("latin-1").encode(rng.choice(["utf-16", "utf-8-sig", "utf-32"]))]
+        )
+    elif kind == "jsonl":
+        lines = []
+        for _ in range(rows):
+            values = (rng.choice([b'"%s"', b'"%s"', b"%s", b'["%s"]']) % _fuzzed_field(rng) for _ in names)
+            lines.append(b"{" + b", ".join(b'"%s": %s' % pair for pair in zip(names, values, strict=True)) + b"}")
+        content = b"\n".join(lines)
+    else:
+        columns = [_fuzzed_arrow(rng, rows) for _ in names]
+        file = io.BytesIO()
+        table = pa.Table.from_arrays(columns, names=[name.decode("latin-1") for name in names])
+        pq.write_table(
+            table, file, compression=rng.choice(["none", "snappy", "zstd"]), use_dictionary=rng.random() < 0.5
+        )
+        content = file.getvalue()
+    if rng.random() < 0.15:
+        content = content[: rng.randrange(len(content) + 1)]
+    if rng.random() < 0.15:
+        content = bytearray(content)
+        for _ in range(rng.randrange(4)):
+            if content:
+                content[rng.randrange(len(content))] = rng.randrange(256)
+        content = bytes(content)
+    if kind != "parquet" and rng.random() < 0.2:
+        kind, content = f"{kind}.gz", gzip.compress(content)
+        if rng.random() < 0.2:
+            content = content[: rng.randrange(len(content))]
+    return f"new.{kind}", content
+
+
+def test_fuzz(tmp_path):
+    """Whatever a file holds: each row is usable or quarantined, or the file is refused with one line."""
+    counts = dict.fromkeys(["files", "refused", "rows", "usable", "quarantined"], 0)
+    reasons, lines = set(), []
+    for seed in range(1_500):
+        name, content = _fuzzed_file(random.Random(seed))  # noqa: S311
+        (tmp_path / name).write_bytes(content)
+        counts["files"] += 1
+        try:
+            table = source.read_records(str(tmp_path / name), allowed_roots=[str(tmp_path)])
+        except SourceError as error:
+            counts["refused"] += 1
+            lines.append(len(str(error).splitlines()))
+            continue
+        except Exception as error:
+            pytest.fail(f"seed {seed}, {name}: {error!r}")
+        table.validate(full=True)
+        assert len(set(table["record_key"].to_pylist())) == table.num_rows, seed
+        assert not any("\0" in (text or "") for column in table.columns for text in column.to_pylist()), seed
+        checked = add_quarantine_reason(standardise(table))
+        counts["rows"] += table.num_rows
+        counts["usable"] += checked["quarantine_reason"].null_count
+        counts["quarantined"] += table.num_rows - checked["quarantine_reason"].null_count
+        reasons |= set(checked["quarantine_reason"].to_pylist())
+    assert set(lines) == {1}
+    assert counts["rows"] == counts["usable"] + counts["quarantined"]
+    assert min(counts.values()) > 300, counts
+    assert reasons == {None, *map(str, QuarantineReason)}

@@ -8,8 +8,11 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,11 +27,18 @@ from hypothesis import strategies as st
 HEADER = b"first_name,last_name,address\n"
 
 
+ReadParquet = Callable[[dict[str, Any]], pa.Table]
+
+
+class Read(Protocol):
+    def __call__(self, content: bytes, name: str = ..., **options: Any) -> pa.Table: ...
+
+
 @pytest.fixture
-def read(tmp_path):
+def read(tmp_path: Path) -> Read:
     """Reads bytes as a file of the given name."""
 
-    def read(content, name="new.csv", **options):
+    def read(content: bytes, name: str = "new.csv", **options: Any) -> pa.Table:
         path = tmp_path / name
         path.write_bytes(content)
         return source.read_records(str(path), allowed_roots=[str(tmp_path)], **options)
@@ -37,23 +47,23 @@ def read(tmp_path):
 
 
 @pytest.fixture
-def read_parquet(tmp_path):
-    """Reads an Arrow table or dict of columns by way of a Parquet file."""
+def read_parquet(tmp_path: Path) -> ReadParquet:
+    """Reads columns by way of a Parquet file."""
 
-    def read(table, **options):
+    def read(columns: dict[str, Any]) -> pa.Table:
         path = tmp_path / "new.parquet"
-        pq.write_table(table if isinstance(table, pa.Table) else pa.table(table), path, **options)
+        pq.write_table(pa.table(columns), path)
         return source.read_records(str(path), allowed_roots=[str(tmp_path)])
 
     return read
 
 
-def people(table):
+def people(table: pa.Table) -> list[Any]:
     """What was read, as tuples: names and address, or the problem."""
     return [row["problem"] or (row["first_name"], row["last_name"], row["address"]) for row in table.to_pylist()]
 
 
-def raws(table):
+def raws(table: pa.Table) -> list[Any]:
     return [raw and json.loads(raw) for raw in table["raw"].to_pylist()]
 
 
@@ -103,7 +113,7 @@ CSV_CASES = [
 
 
 @pytest.mark.parametrize(("rows", "expected"), [pytest.param(rows, e, id=idea) for idea, rows, e in CSV_CASES])
-def test_csv(read, rows, expected):
+def test_csv(read: Read, rows: bytes, expected: list[Any]) -> None:
     table = read(HEADER + rows)
     assert table.schema == INCOMING
     assert people(table) == expected
@@ -120,11 +130,11 @@ HEADERS = [
 
 
 @pytest.mark.parametrize("header", [pytest.param(header, id=idea) for idea, header in HEADERS])
-def test_csv_header(read, header):
+def test_csv_header(read: Read, header: bytes) -> None:
     assert people(read(header + b"Ann,Lee,x\n")) == [("Ann", "Lee", "x")]
 
 
-def test_columns_in_any_order_with_others_between(read, caplog):
+def test_columns_in_any_order_with_others_between(read: Read, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="common.source")
     table = read(b"address,born,source_key,last_name,first_name,\nx,1970,7,Lee,Ann,secret\n")
     assert people(table) == [("Ann", "Lee", "x")]
@@ -167,7 +177,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "content", "reason"), [pytest.param(*case, id=idea) for idea, *case in REFUSED])
-def test_refused(read, name, content, reason):
+def test_refused(read: Read, name: str, content: bytes, reason: str) -> None:
     with pytest.raises(SourceError, match=reason) as caught:
         read(content, name)
     assert len(str(caught.value).splitlines()) == 1
@@ -175,7 +185,7 @@ def test_refused(read, name, content, reason):
 
 
 @pytest.mark.parametrize("content", [b"Wilhelmina,Secret,1 Elm Road\n", b"first_name,Wilhelmina,Secret\n"])
-def test_a_file_without_a_header_shows_nobodys_name(read, content, caplog):
+def test_a_missing_header_shows_nobodys_name(read: Read, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with pytest.raises(SourceError) as caught:
         read(content * 3)
@@ -183,7 +193,7 @@ def test_a_file_without_a_header_shows_nobodys_name(read, content, caplog):
     assert "Secret" not in str(caught.value) + caplog.text
 
 
-def test_cut_parquet(tmp_path, read):
+def test_cut_parquet(read: Read) -> None:
     whole = io.BytesIO()
     pq.write_table(pa.table({"first_name": ["Ann"] * 999, "last_name": ["Lee"] * 999, "address": ["x"] * 999}), whole)
     for length in range(0, len(whole.getvalue()) - 1, 40):
@@ -191,7 +201,7 @@ def test_cut_parquet(tmp_path, read):
             read(whole.getvalue()[:length], "new.parquet")
 
 
-def test_gzip_bomb(read):
+def test_gzip_bomb(read: Read) -> None:
     bomb = gzip.compress(HEADER + b"\n" * 5_000_000)
     assert len(bomb) < 10_000
     with pytest.raises(SourceError, match="more than 1,000,000 bytes"):
@@ -199,13 +209,13 @@ def test_gzip_bomb(read):
     assert read(bomb, "new.csv.gz", max_bytes=6_000_000).num_rows == 0
 
 
-def test_a_line_without_an_end(read, monkeypatch):
+def test_a_line_without_an_end(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "MAX_LINE_CHARACTERS", 5_000)
     with pytest.raises(SourceError, match="line longer than 5,000"):
         read(HEADER + b"Ann,Lee," + b"x" * 10_000)
 
 
-def test_too_many_rows(read, read_parquet, monkeypatch):
+def test_too_many_rows(read: Read, read_parquet: ReadParquet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "MAX_ROWS", 3)
     monkeypatch.setattr(source, "_ROWS_PER_BATCH", 2)
     with pytest.raises(SourceError, match="more than 3 rows"):
@@ -214,7 +224,7 @@ def test_too_many_rows(read, read_parquet, monkeypatch):
         read_parquet({"first_name": ["Ann"] * 9, "last_name": ["Lee"] * 9, "address": ["x"] * 9})
 
 
-def test_a_million_rows(tmp_path):
+def test_a_million_rows(tmp_path: Path) -> None:
     with (tmp_path / "new.csv").open("w") as file:
         file.write("first_name,last_name,address\n")
         file.writelines(f"Ann,Lee,{number} Elm Road Apt 4 Springfield IL 62701\n" for number in range(1_000_000))
@@ -230,7 +240,7 @@ def test_a_million_rows(tmp_path):
     assert peak_mib < 1_024
 
 
-def test_raw_text_of_problems(read):
+def test_raw_text_of_problems(read: Read) -> None:
     table = read(
         HEADER
         + b"Jos\xe9,Lee,x\n"
@@ -271,7 +281,7 @@ JSON_CASES = [
     ("other names", '{"First Name": "Ann", "lastName": "Lee", "ADDRESS": "x", "born": []}', [("Ann", "Lee", "x")]),
     ("blank lines", f"\n{ANN}\n \n{ANN}\n", [("Ann", "Lee", "x")] * 2),
     ("null or not there", f'{{"first_name": "B", "last_name": null}}\n{ANN}', [("B", None, None), ("Ann", "Lee", "x")]),
-    ("numbers", '{"first_name": 1.0, "last_name": true, "address": 99999999999999999999}', [("1.0", "true", "9" * 20)]),
+    ("numbers", '{"first_name": 1e2, "last_name": true, "address": 99999999999999999999}', [("1e2", "true", "9" * 20)]),
     ("list", f'{{"first_name": [], "last_name": "Lee"}}\n{ANN}', ["NESTED_VALUE", ("Ann", "Lee", "x")]),
     ("object", f'{{"address": {{"street": "x"}}}}\n{ANN}', ["NESTED_VALUE", ("Ann", "Lee", "x")]),
     ("not JSON", f"Ann,Lee,x\n{ANN}", ["MALFORMED_ROW", ("Ann", "Lee", "x")]),
@@ -291,14 +301,14 @@ JSON_CASES = [
 
 @pytest.mark.parametrize("name", ["new.jsonl", "NEW.NDJSON", "new.jsonl.gz"])
 @pytest.mark.parametrize(("lines", "expected"), [pytest.param(lines, e, id=idea) for idea, lines, e in JSON_CASES])
-def test_json_lines(read, name, lines, expected):
+def test_json_lines(read: Read, name: str, lines: str, expected: list[Any]) -> None:
     content = lines.encode()
     table = read(gzip.compress(content) if name.endswith(".gz") else content, name)
     assert people(table) == expected
     assert [raw is not None for raw in raws(table)] == [isinstance(row, str) for row in expected]
 
 
-def test_json_lines_not_utf8(read):
+def test_json_lines_not_utf8(read: Read) -> None:
     assert people(read(ANN.encode().replace(b"Ann", b"\xff"), "new.jsonl")) == ["NOT_UTF8"]
 
 
@@ -332,26 +342,26 @@ PARQUET_CASES = [
     ("column", "expected"), [pytest.param(column, e, id=idea) for idea, column, e in PARQUET_CASES]
 )
 @pytest.mark.parametrize("name", ["first_name", "address"])
-def test_parquet(read_parquet, name, column, expected):
+def test_parquet(read_parquet: ReadParquet, name: str, column: pa.Array, expected: list[Any]) -> None:
     known = {"first_name": pa.array(["Ann"] * len(column)), "last_name": pa.array(["Lee"] * len(column))}
     rows = read_parquet({"address": pa.nulls(len(column)), **known, name: column}).to_pylist()
     assert [row["problem"] or row[name] for row in rows] == expected
 
 
-def test_parquet_without_rows(read_parquet):
+def test_parquet_without_rows(read_parquet: ReadParquet) -> None:
     assert (
         read_parquet({name: pa.array([], pa.string()) for name in ("first_name", "last_name", "address")}).num_rows == 0
     )
 
 
-def test_parquet_with_a_long_text_many_times_stays_small(read_parquet):
+def test_parquet_with_a_long_text_many_times_stays_small(read_parquet: ReadParquet) -> None:
     many = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), ["x" * 1_000_000])
     table = read_parquet({"first_name": many, "last_name": many, "address": many})
     assert set(people(table)) == {"FIELD_TOO_LONG"}
     assert table.num_rows == 2_000
 
 
-def test_record_keys_and_batch_id(read):
+def test_record_keys_and_batch_id(read: Read) -> None:
     rows = [b"Ann,Lee,x\n", b"Bob,Roe,x\n", b"Ann,Lee,x\n", b"Cy,\xff,x\n", b"Ann,Lee,x\n", b"x\n", b"Ann,Leex,\n"]
     first = read(HEADER + b"".join(rows))
     keys = first["record_key"].to_pylist()
@@ -368,7 +378,7 @@ def test_record_keys_and_batch_id(read):
     assert not set(keys) & set(read(HEADER + b"".join(rows), "other.csv")["record_key"].to_pylist())
 
 
-def test_rows_in_several_batches_are_the_same_rows(read, monkeypatch):
+def test_rows_in_several_batches_are_the_same_rows(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     content = HEADER + b"".join(b"Ann,Lee,%d\nBob,\xff,x\nx\n" % (number % 5) for number in range(20))
     once = read(content)
     monkeypatch.setattr(source, "_ROWS_PER_BATCH", 7)
@@ -380,7 +390,7 @@ fields = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.tuples(fields, fields, fields), max_size=10))
-def test_what_a_csv_writer_wrote_is_read_back(read, rows):
+def test_what_a_csv_writer_wrote_is_read_back(read: Read, rows: list[tuple[str, str, str]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["first_name", "last_name", "address"])
@@ -388,7 +398,7 @@ def test_what_a_csv_writer_wrote_is_read_back(read, rows):
     assert people(read(text.getvalue().encode())) == [tuple(field or None for field in row) for row in rows]
 
 
-def test_where_sources_may_lie(tmp_path, monkeypatch):
+def test_where_sources_may_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, outside = tmp_path / "incoming", tmp_path / "outside"
     for folder in (inside, outside):
         folder.mkdir()
@@ -439,7 +449,7 @@ def test_where_sources_may_lie(tmp_path, monkeypatch):
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_unreadable_file(tmp_path):
+def test_unreadable_file(tmp_path: Path) -> None:
     path = tmp_path / "new.csv"
     path.write_bytes(HEADER)
     path.chmod(0)
@@ -449,14 +459,14 @@ def test_unreadable_file(tmp_path):
         source.read_records(str(path), allowed_roots=[str(tmp_path)])
 
 
-def test_message_hides_a_password():
+def test_message_hides_a_password() -> None:
     with pytest.raises(SourceError) as caught:
         source.read_records("s3://me:hunter2@bucket/new.csv", allowed_roots=[])
     assert "hunter2" not in str(caught.value)
 
 
-def test_object_store(tmp_path):
-    import fsspec
+def test_object_store(tmp_path: Path) -> None:
+    import fsspec  # type: ignore[import-untyped]
     from airflow.sdk.io import attach
 
     store = fsspec.filesystem("memory")
@@ -477,11 +487,11 @@ def test_object_store(tmp_path):
         source.read_records("memory://bucket/new.csv", allowed_roots=["memory://"], max_bytes=20)
 
 
-def _known(table):
+def _known(table: pa.Table) -> pa.Table:
     return table.append_column("person_id", pa.array(range(len(table)), pa.int64()))
 
 
-def test_fake_people():
+def test_fake_people() -> None:
     table = fake_people(500, seed=3)
     assert table.schema == INCOMING
     assert table == fake_people(500, seed=3)
@@ -493,7 +503,7 @@ def test_fake_people():
     assert fake_people(0, seed=3).num_rows == 0
 
 
-def test_fake_records_hold_the_share_of_people_who_return():
+def test_fake_records_hold_the_share_of_people_who_return() -> None:
     numbers = range(1_000)
     known = _known(
         pa.table(
@@ -517,7 +527,7 @@ def test_fake_records_hold_the_share_of_people_who_return():
         assert not set(people(batch)) & as_stored
 
 
-def test_fake_records_with_few_or_no_known_people():
+def test_fake_records_with_few_or_no_known_people() -> None:
     assert fake_records(50, 0.9, _known(fake_people(3, seed=1)), seed=1).num_rows == 50
     assert fake_records(50, 0.9, _known(fake_people(0, seed=1)), seed=1).num_rows == 50
     assert fake_records(0, 0.9, _known(fake_people(3, seed=1)), seed=1).num_rows == 0
@@ -525,14 +535,14 @@ def test_fake_records_with_few_or_no_known_people():
         fake_records(50, 30, _known(fake_people(3, seed=1)), seed=1)
 
 
-def test_fake_records_are_the_same_in_another_process():
+def test_fake_records_are_the_same_in_another_process() -> None:
     code = "from common.source import *; print(batch_id(fake_people(300, 5), ''))"
     env = {**os.environ, "PYTHONPATH": "dags", "PYTHONHASHSEED": "7"}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert found.stdout.split()[-1] == batch_id(fake_people(300, 5), "")
 
 
-def _fuzzed_field(rng):
+def _fuzzed_field(rng: random.Random) -> bytes:
     return rng.choice(
         [
             b"Ann", b"O'Brien", b"1 Elm Road, Apt 4", b"", b" ", b'"', b'""', b",", b"\0", b"\xff\xfe", b"\xe9",
@@ -544,7 +554,7 @@ def _fuzzed_field(rng):
     )  # fmt: skip
 
 
-def _fuzzed_arrow(rng, rows):
+def _fuzzed_arrow(rng: random.Random, rows: int) -> pa.Array:
     makers = [
         lambda: pa.array([rng.choice(["Ann", "", None, "A\0", "x" * 2_000]) for _ in range(rows)], pa.string()),
         lambda: pa.array([_fuzzed_field(rng) for _ in range(rows)], pa.binary()),
@@ -562,7 +572,7 @@ def _fuzzed_arrow(rng, rows):
     return rng.choice(makers)()
 
 
-def _fuzzed_file(rng):
+def _fuzzed_file(rng: random.Random) -> tuple[str, bytes]:
     """A file that is nearly right: its name and its bytes."""
     names = rng.choice(
         [[b"first_name", b"last_name", b"address"]] * 6 + [[b"first_name", b"address"], [_fuzzed_field(rng)]]
@@ -598,11 +608,10 @@ def _fuzzed_file(rng):
     if rng.random() < 0.15:
         content = content[: rng.randrange(len(content) + 1)]
     if rng.random() < 0.15:
-        content = bytearray(content)
-        for _ in range(rng.randrange(4)):
-            if content:
-                content[rng.randrange(len(content))] = rng.randrange(256)
-        content = bytes(content)
+        noisy = bytearray(content)
+        for _ in range(rng.randrange(4) if content else 0):
+            noisy[rng.randrange(len(noisy))] = rng.randrange(256)
+        content = bytes(noisy)
     if kind != "parquet" and rng.random() < 0.2:
         kind, content = f"{kind}.gz", gzip.compress(content)
         if rng.random() < 0.2:
@@ -610,7 +619,7 @@ def _fuzzed_file(rng):
     return f"new.{kind}", content
 
 
-def test_fuzz(tmp_path):
+def test_fuzz(tmp_path: Path) -> None:
     """Whatever a file holds: each row is usable or quarantined, or the file is refused with one line."""
     counts = dict.fromkeys(["files", "refused", "rows", "usable", "quarantined"], 0)
     reasons, lines = set(), []

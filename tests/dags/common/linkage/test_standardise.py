@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pytest
@@ -127,17 +128,17 @@ texts = any_text | tricky_words
 
 
 @pytest.mark.parametrize(("raw", "expected"), [pytest.param(r, e, id=idea) for idea, r, e in NAMES])
-def test_name(raw, expected):
+def test_name(raw: str | None, expected: str | None) -> None:
     assert standardise_name(raw) == expected
 
 
 @pytest.mark.parametrize(("raw", "expected"), [pytest.param(r, e, id=idea) for idea, r, e in ADDRESSES])
-def test_address(raw, expected):
+def test_address(raw: str | None, expected: str | None) -> None:
     assert standardise_address(raw) == expected
 
 
 @pytest.mark.parametrize(("one", "other"), [pytest.param(a, b, id=idea) for idea, a, b in DIFFERENT_ADDRESSES])
-def test_addresses_that_differ_stay_different(one, other):
+def test_addresses_that_differ_stay_different(one: str, other: str) -> None:
     assert standardise_address(one) != standardise_address(other)
 
 
@@ -149,7 +150,7 @@ def test_addresses_that_differ_stay_different(one, other):
 @example(text="#4 " * 333)
 @example(text="\U0001f468\u200d\U0001f469\u200d\U0001f467")
 @example(text="\ufdfa" * 900)
-def test_what_comes_out_is_ascii_and_stays_as_it_is(rule, text):
+def test_what_comes_out_is_ascii_and_stays_as_it_is(rule: Callable[[str | None], str | None], text: str) -> None:
     standardised = rule(text)
     if standardised is not None:
         assert re.fullmatch(r"[a-z0-9]+( [a-z0-9]+)*", standardised)
@@ -158,7 +159,7 @@ def test_what_comes_out_is_ascii_and_stays_as_it_is(rule, text):
 
 
 @given(text=texts)
-def test_case_and_surrounding_spaces_never_matter(text):
+def test_case_and_surrounding_spaces_never_matter(text: str) -> None:
     ascii_only = text.encode("ascii", "ignore").decode()
     for rule in (standardise_name, standardise_address):
         assert rule(f"  {ascii_only.upper()} ") == rule(ascii_only.lower())
@@ -178,17 +179,17 @@ def test_case_and_surrounding_spaces_never_matter(text):
         ("x" * 1_000_000 + " Jr.", None),
     ],
 )
-def test_generation_suffix(name, expected):
+def test_generation_suffix(name: str | None, expected: str | None) -> None:
     assert generation_suffix(name) == expected
 
 
-def _incoming(rows):
+def _incoming(rows: Sequence[tuple[str | None, str | None, str | None]]) -> pa.Table:
     names = ("first_name", "last_name", "address")
     return pa.table({n: pa.array([row[i] for row in rows], pa.string()) for i, n in enumerate(names)})
 
 
 @given(st.lists(st.tuples(*[st.none() | tricky_words] * 3), max_size=8))
-def test_a_table_is_standardised_row_by_row(rows):
+def test_a_table_is_standardised_row_by_row(rows: list[tuple[str | None, str | None, str | None]]) -> None:
     incoming = _incoming(rows)
     table = standardise(incoming)
     assert table.select(incoming.column_names) == incoming
@@ -197,13 +198,13 @@ def test_a_table_is_standardised_row_by_row(rows):
     assert table["address_std"].to_pylist() == [standardise_address(row[2]) for row in rows]
 
 
-def test_a_table_in_several_chunks():
+def test_a_table_in_several_chunks() -> None:
     rows = [("Mr Bob", "O'Neil", "1 Elm Road"), (None, "Smith", None)]
     chunked = pa.concat_tables([_incoming(rows), _incoming([]), _incoming(rows[::-1])])
     assert standardise(chunked).to_pylist() == standardise(_incoming(rows + rows[::-1])).to_pylist()
 
 
-def test_version_is_the_same_in_another_process():
+def test_version_is_the_same_in_another_process() -> None:
     code = "from common.linkage.standardise import STANDARDISER_VERSION as v; print(v)"
     found = subprocess.run(
         [sys.executable, "-c", code],

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 FIELDS = ("record_key", "source_key", "first_name", "last_name", "address", "problem", "raw")
 
 
-def _standardised(**row):
+def _standardised(**row: str | None) -> pa.Table:
     return standardise(
         pa.table(
             {name: pa.array([row.get(name, "k" if name == "record_key" else None)], pa.string()) for name in FIELDS}
@@ -44,17 +44,17 @@ CASES = [
 
 
 @pytest.mark.parametrize(("row", "reason"), [pytest.param(row, reason, id=idea) for idea, row, reason in CASES])
-def test_reason(row, reason):
+def test_reason(row: dict[str, str], reason: str | None) -> None:
     assert quarantine_reasons(_standardised(**row)).to_pylist() == [reason]
 
 
-def test_reason_of_no_rows_is_a_string_column():
+def test_reason_of_no_rows_is_a_string_column() -> None:
     empty = add_quarantine_reason(_standardised().slice(0, 0))
     assert empty.schema.field("quarantine_reason").type == pa.string()
     assert quarantined(empty).num_rows == 0
 
 
-def test_every_reason_is_explained_in_the_source():
+def test_every_reason_is_explained_in_the_source() -> None:
     import inspect
 
     source = inspect.getsource(QuarantineReason)
@@ -62,7 +62,7 @@ def test_every_reason_is_explained_in_the_source():
         assert f'{reason.name} = "{reason.value}"\n    """' in source
 
 
-def test_quarantined_rows_carry_what_arrived():
+def test_quarantined_rows_carry_what_arrived() -> None:
     rows = [
         _standardised(record_key="a", first_name="Ann"),
         _standardised(record_key="b", source_key="7", address="1 Elm Road"),
@@ -82,7 +82,7 @@ def test_quarantined_rows_carry_what_arrived():
     assert found[1]["raw"] == '{"line": "x"}'
 
 
-def test_raw_text_of_a_long_field_says_its_length_and_hash():
+def test_raw_text_of_a_long_field_says_its_length_and_hash() -> None:
     long = "\u00e9" * 1_000_000
     shown = json.loads(raw_json({"address": long}))["address"]
     assert shown["characters"] == 1_000_000
@@ -90,7 +90,7 @@ def test_raw_text_of_a_long_field_says_its_length_and_hash():
     assert shown["starts_with"] == long[:MAX_FIELD_CHARACTERS]
 
 
-def test_raw_text_shows_bytes_that_are_no_text():
+def test_raw_text_shows_bytes_that_are_no_text() -> None:
     latin1 = b"Jos\xe9\0".decode("utf-8", "surrogateescape")
     assert json.loads(raw_json({"first_name": latin1, "last_name": "\ud800"})) == {
         "first_name": r"Jos\xe9\x00",
@@ -98,14 +98,14 @@ def test_raw_text_shows_bytes_that_are_no_text():
     }
 
 
-def test_raw_text_of_a_wide_row_is_bounded():
+def test_raw_text_of_a_wide_row_is_bounded() -> None:
     shown = json.loads(raw_json({f"column {n}": "x" for n in range(10_000)}))
     assert len(shown) == MAX_RAW_FIELDS + 1
     assert shown["more_fields"] == 10_000 - MAX_RAW_FIELDS
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=())), st.text(st.characters(exclude_categories=()))))
-def test_raw_text_can_always_be_stored(fields):
+def test_raw_text_can_always_be_stored(fields: dict[str, str]) -> None:
     raw = raw_json(fields)
     assert "\0" not in raw
     assert "\\u0000" not in raw.replace("\\\\", "")  # what Postgres's jsonb refuses

@@ -9,6 +9,7 @@ names into the metadata database, a reference puts a path and a row count.
 import functools
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -46,9 +47,7 @@ class TableReference:
         """
         import pyarrow as pa
 
-        path, root = _path(self.path), _root()
-        if ".." in path.parts or not path.is_relative_to(root):
-            raise ValueError(f"XCom reference outside {root}: {self.path}")
+        path = _path_below_root(self.path)
         source = pa.memory_map(str(path)) if isinstance(path, Path) else pa.BufferReader(path.read_bytes())
         return pa.ipc.open_file(source).read_all()
 
@@ -120,10 +119,11 @@ class ArrowXCom(BaseXCom):
 
     @staticmethod
     def purge(xcom: Any, *args: Any) -> None:
-        """Delete the file of an XCom that is being deleted."""
+        """Delete the file of an XCom that is being deleted, if it lies below `XCOM_ROOT`."""
         value = ArrowXCom.deserialize_value(xcom)
         if isinstance(value, TableReference):
-            _path(value.path).unlink(missing_ok=True)
+            with suppress(ValueError):
+                _path_below_root(value.path).unlink(missing_ok=True)
 
 
 def _path(path: str) -> Any:
@@ -139,6 +139,13 @@ def _root() -> Any:
     from common.settings import XCOM_ROOT
 
     return _path(XCOM_ROOT)
+
+
+def _path_below_root(path: str) -> Any:
+    place, root = _path(path), _root()
+    if type(place) is not type(root) or ".." in place.parts or not place.is_relative_to(root):
+        raise ValueError(f"XCom reference outside {root}: {path}")
+    return place
 
 
 def _safe(name: str | None) -> str:

@@ -1,7 +1,8 @@
 """Run any Airflow command against this checkout, with everything that it needs around it.
 
-Everything lives in ``.airflow`` inside the checkout: Airflow's metadata database, its keys, logs, reports,
-batches, and the embedded Postgres with the people unless connection ``people_db`` names another server.
+Everything lives in ``.airflow`` inside the checkout: keys, logs, reports, batches, and the embedded Postgres with
+Airflow's metadata database, and with the people unless connection ``people_db`` names another server. (In SQLite,
+Airflow's other default, two processes at once end in "database is locked".)
 """
 
 import base64
@@ -11,12 +12,11 @@ import json
 import os
 import secrets
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib import metadata as packages
 from pathlib import Path
 from types import FrameType
@@ -32,18 +32,24 @@ DAG = "dedupe_people"
 SETTINGS = ROOT / "airflow_settings.yaml"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_SECONDS = 3.0  # from Ctrl-C until SIGTERM follows: `dags test` takes SIGINT for a task that failed
-GRACE_SECONDS = 20.0  # from Ctrl-C until what still runs is killed
+GRACE_SECONDS = 10.0  # from Ctrl-C until what still runs is killed
 
 
 class LaunchError(RuntimeError):
     """Airflow cannot be made ready; the message says why."""
 
 
-def environment(home: Path, port: int = 8080) -> dict[str, str]:
+def server_of(home: Path) -> Server:
+    """The embedded server of ``home``: Airflow's metadata database lies there, and by default the people do too."""
+    return Server(home / "postgres")
+
+
+def environment(home: Path, port: int = 8080, metadata_database: str = "airflow") -> dict[str, str]:
     """The variables under which Airflow keeps everything in ``home`` and runs this checkout's DAG.
 
     The UI and the API listen on 127.0.0.1:``port``.
     """
+    socket = server_of(home).socket_folder
     address = f"http://127.0.0.1:{port}"
     return {
         "AIRFLOW_CONFIG": str(home / "airflow.cfg"),
@@ -61,7 +67,7 @@ def environment(home: Path, port: int = 8080) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # no login: only this machine gets in
         "AIRFLOW__CORE__XCOM_BACKEND": "common.arrow_xcom.ArrowXCom",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",  # seconds
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres@/{metadata_database}?host={socket}",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",  # seconds
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # seconds
         "DEDUPE_REPORTS_DIR": str(home / "reports"),
@@ -104,30 +110,47 @@ def people_db_is_given() -> bool:
 
 
 @contextmanager
-def ready(home: Path = HOME, port: int = 8080) -> Iterator[dict[str, str]]:
+def ready(home: Path = HOME, port: int = 8080, test_run: bool = False) -> Iterator[dict[str, str]]:
     """Make everything ready for Airflow commands; gives the environment to run them in.
+
+    A ``test_run`` (``dags test``, ``tasks test``) gets a metadata database of its own while `make ui` is running,
+    whose scheduler would run its tasks too, at the same time.
 
     Raises:
         PostgresError: the embedded server does not start.
         LaunchError: the metadata database cannot be prepared.
     """
     os.umask(0o077)
-    env = {**os.environ, **environment(home, port)}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)  # Airflow starts several times slower under it
     home.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
+    metadata_database = "airflow"
+    if test_run and ui_is_running(home):
+        say("`make ui` is running: this run is kept apart, its scheduler must not run the same tasks too.")
+        metadata_database = "airflow_apart"
+    env = {**os.environ, **environment(home, port, metadata_database)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # Airflow starts several times slower under it
+    with server_of(home).use() as server:
+        server.create_database(metadata_database)
         if not people_db_is_given():
-            server = stack.enter_context(Server(home / "postgres").use())
             server.create_database("people")
             env["AIRFLOW_CONN_PEOPLE_DB"] = people_db_connection(server.socket_folder)
-        _prepare_metadata(home, env)
+        _prepare_metadata(home, metadata_database, env)
         yield env
 
 
-def _prepare_metadata(home: Path, env: dict[str, str]) -> None:
+def ui_is_running(home: Path) -> bool:
+    """Whether `make ui` is running for ``home``: it holds this lock."""
+    with (home / "ui").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _prepare_metadata(home: Path, database: str, env: dict[str, str]) -> None:
     """Once, and again when Airflow's version or airflow_settings.yaml has changed."""
     wanted = hashlib.sha256(packages.version("apache-airflow").encode() + SETTINGS.read_bytes()).hexdigest()
-    stamp = home / "prepared"
+    stamp = home / f"prepared-{database}"
     with (home / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write_keys(home)
@@ -138,29 +161,12 @@ def _prepare_metadata(home: Path, env: dict[str, str]) -> None:
         done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             raise LaunchError(f"Airflow's metadata database cannot be prepared:\n{done.stdout[-2000:]}")
-        (home / "scratch.db").unlink(missing_ok=True)
         stamp.write_text(wanted)
 
 
 def airflow(*args: str) -> list[str]:
     """The command that runs ``airflow ARGS...``."""
     return [sys.executable, "-m", "airflow", *args]
-
-
-def keep_from_scheduler(env: dict[str, str], home: Path = HOME) -> None:
-    """While `make ui` runs, give ``dags test`` and ``tasks test`` a metadata database of their own.
-
-    Its scheduler would run their tasks too, at the same time.
-    """
-    with (home / "ui").open("a") as lock, suppress(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return
-    scratch = home / "scratch.db"
-    if not scratch.exists():
-        with closing(sqlite3.connect(home / "airflow.db")) as original, closing(sqlite3.connect(scratch)) as copy:
-            original.backup(copy)
-    env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{scratch}"
-    say("`make ui` is running, and its scheduler must not run these tasks too: they stay out of its sight.")
 
 
 class Commands:
@@ -255,7 +261,8 @@ def guarded(main: Callable[[], int]) -> int:
 
 def main(args: Sequence[str]) -> int:
     """Run ``airflow ARGS...``; returns its exit code."""
-    with ready() as env, Commands(env) as commands:
+    test_run = list(args[:2]) in (["dags", "test"], ["tasks", "test"])
+    with ready(test_run=test_run) as env, Commands(env) as commands:
         commands.start(airflow(*args))
         return commands.wait() or 0
 

@@ -65,7 +65,7 @@ class Server:
         self.log = self._place / "log"
         self.socket_folder = self._place
         path = str(self._place / SOCKET)
-        if len(os.fsencode(path)) > SOCKET_PATH_LIMIT or not re.fullmatch(r"[\w./-]+", path):
+        if len(os.fsencode(path)) > SOCKET_PATH_LIMIT or not re.fullmatch(r"[\w./-]+", path, re.ASCII):
             self.socket_folder = Path(tempfile.gettempdir()) / f"dedupe-people-{os.getuid()}-{digest}"
 
     def dsn(self, database: str) -> str:

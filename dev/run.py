@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from launch import DAG, HOME, Commands, airflow, guarded, keep_from_scheduler, ready, say
+from launch import DAG, HOME, Commands, airflow, guarded, ready, say
 
 STEP = re.compile(r"\[DAG TEST\] starting task_id=(\w+) map_index=(-?\d+)")
 ERROR = re.compile(r"[A-Za-z_][\w.]*: \S")  # the last line of a traceback
@@ -13,8 +13,7 @@ ERROR = re.compile(r"[A-Za-z_][\w.]*: \S")  # the last line of a traceback
 
 def main(args: list[str]) -> int:
     """Run ``airflow dags test`` on the DAG with ``args`` added; returns its exit code, 1 without a report."""
-    with ready() as env:
-        keep_from_scheduler(env)
+    with ready(test_run=True) as env:
         reports = Path(env["DEDUPE_REPORTS_DIR"])
         before = set(reports.glob("*.txt"))
         logs = HOME / "logs"

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MailHandler
-from launch import ROOT, environment, people_db_connection, write_keys
+from launch import ROOT, environment, people_db_connection, server_of, write_keys
 from postgres import Server
 
 # Airflow reads its settings when it is first imported, which a test module does before any fixture runs.
@@ -26,6 +26,8 @@ atexit.register(shutil.rmtree, AIRFLOW_HOME, ignore_errors=True)
 for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "DEDUPE_"))]:
     del os.environ[name]
 os.environ.update(environment(AIRFLOW_HOME))
+# One process at a time works with it here, and no server has to be up before Airflow is imported.
+os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{AIRFLOW_HOME / 'airflow.db'}"
 write_keys(AIRFLOW_HOME)
 
 
@@ -67,7 +69,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copy(ROOT / part, copy)
     (copy / ".venv").symlink_to(sys.prefix)
     yield copy
-    Server(copy / ".airflow" / "postgres").remove()
+    server_of(copy / ".airflow").remove()
 
 
 class Mailbox(MailHandler):

@@ -16,9 +16,9 @@ from typing import Any
 
 import launch
 import psutil
+import psycopg
 import pytest
-from launch import Commands, environment, keep_from_scheduler, people_db_is_given, write_keys
-from postgres import Server
+from launch import Commands, people_db_is_given, ready, server_of, write_keys
 
 
 def dev_airflow(checkout: Path, *args: str, **env: str) -> "subprocess.CompletedProcess[str]":
@@ -35,7 +35,7 @@ def dev_airflow(checkout: Path, *args: str, **env: str) -> "subprocess.Completed
 
 def processes_of(checkout: Path) -> list[str]:
     """Command lines of the processes that run for ``checkout``, its Postgres included."""
-    data = str(Server(checkout / ".airflow" / "postgres").data)
+    data = str(server_of(checkout / ".airflow").data)
     return [
         " ".join(process.info["cmdline"])
         for process in psutil.process_iter(["cmdline", "environ"])
@@ -72,7 +72,9 @@ def test_configuration(checkout: Path) -> None:
     assert config["core"]["plugins_folder"] == str(checkout / "plugins")
     assert config["core"]["load_examples"] == "False"
     assert config["core"]["xcom_backend"] == "common.arrow_xcom.ArrowXCom"
-    assert config["database"]["sql_alchemy_conn"] == f"sqlite:///{checkout}/.airflow/airflow.db"
+    assert config["database"]["sql_alchemy_conn"] == (
+        f"postgresql+psycopg2://postgres@/airflow?host={server_of(checkout / '.airflow').socket_folder}"
+    )
 
 
 def test_home_is_for_its_owner_only(checkout: Path) -> None:
@@ -113,15 +115,21 @@ def test_connections_come_from_the_settings_file(checkout: Path) -> None:
         settings.write_text(before)
 
 
-def test_nothing_embedded_for_a_server_of_the_users_own(checkout: Path) -> None:
-    dev_airflow(checkout, "version")
-    log = Server(checkout / ".airflow" / "postgres").log
-    before = log.stat().st_mtime_ns
-    done = dev_airflow(checkout, "version", AIRFLOW_CONN_PEOPLE_DB="postgresql://me@192.0.2.1/people")
-    assert done.returncode == 0
-    assert log.stat().st_mtime_ns == before
-    dev_airflow(checkout, "version")
-    assert log.stat().st_mtime_ns > before
+def test_no_database_for_people_when_they_live_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = "postgresql://me@192.0.2.1/people"
+    monkeypatch.setenv("AIRFLOW_CONN_PEOPLE_DB", elsewhere)
+    before = os.umask(0o077)
+    try:
+        with (
+            ready(tmp_path / "home") as env,
+            psycopg.connect(server_of(tmp_path / "home").dsn("airflow")) as connection,
+        ):
+            databases = [name for (name,) in connection.execute("SELECT datname FROM pg_database")]
+    finally:
+        os.umask(before)
+        server_of(tmp_path / "home").remove()
+    assert env["AIRFLOW_CONN_PEOPLE_DB"] == elsewhere
+    assert sorted(databases) == ["airflow", "postgres", "template0", "template1"]
 
 
 @pytest.mark.parametrize(
@@ -153,15 +161,15 @@ def test_without_a_venv_one_clear_line(tmp_path: Path) -> None:
     assert done.stderr == f"There is no .venv in {tmp_path} yet: run make setup there.\n"
 
 
-def test_test_runs_keep_away_from_a_live_scheduler(tmp_path: Path) -> None:
-    env = environment(tmp_path)
-    ours = env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
-    keep_from_scheduler(env, tmp_path)
-    assert env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == ours
-    with (tmp_path / "ui").open() as make_ui:
+def test_test_runs_keep_away_from_a_live_scheduler(checkout: Path) -> None:
+    show = "config", "get-value", "database", "sql_alchemy_conn"
+    dev_airflow(checkout, *show)
+    with (checkout / ".airflow" / "ui").open("a") as make_ui:
         fcntl.flock(make_ui, fcntl.LOCK_EX)
-        keep_from_scheduler(env, tmp_path)
-    assert env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == f"sqlite:///{tmp_path}/scratch.db"
+        assert "/airflow?" in dev_airflow(checkout, *show).stdout
+        done = dev_airflow(checkout, "tasks", "test", "no_such_dag", "no_such_task")
+        assert "kept apart" in done.stderr
+    assert (checkout / ".airflow" / "prepared-airflow_apart").exists()
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ def report_paths(run_id: str) -> ReportPaths:
 
 def masked(*texts: str | None) -> str:
     """Texts with all but the first character of each word starred: "J*** S****, 1* M*** S*"."""
-    return ", ".join(re.sub(r"(?<=\w)\w", "*", text) for text in texts if text)
+    # Whatever is no space: accents apart from their letter and apostrophes would uncover what follows them.
+    return ", ".join(re.sub(r"(?<=\S)\S", "*", text) for text in texts if text)
 
 
 def write_report(

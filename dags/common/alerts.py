@@ -11,8 +11,10 @@ import html
 import json
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +145,7 @@ def _mail(subject: str, facts: Mapping[str, Any], attachments: Sequence[Path] = 
     }
     try:
         OUTBOX_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished = OUTBOX_DIR / f"{uuid.uuid4()}.tmp"
+        unfinished = OUTBOX_DIR / f"{time.time_ns()}-{uuid.uuid4()}.tmp"
         unfinished.write_text(json.dumps(mail, indent=1), encoding="utf-8")
         unfinished.rename(unfinished.with_suffix(".json"))
         _deliver(OUTBOX_DIR)
@@ -158,18 +160,18 @@ def _deliver(outbox: Path) -> None:
     from common.settings import MAIL_FROM, MAIL_TO
 
     with SmtpHook() as smtp:
-        for path in sorted(outbox.glob("*.json"), key=lambda path: path.stat().st_mtime):
-            with path.open(encoding="utf-8") as file:
+        for path in sorted(outbox.glob("*.json")):  # names begin with the time
+            # Gone: another process has just sent it.
+            with suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                if not path.exists():  # another process has just sent it
-                    continue
+                path.stat()
                 mail = json.load(file)
                 smtp.send_email_smtp(
                     to=MAIL_TO,
                     from_email=MAIL_FROM,
                     subject=mail["subject"],
                     html_content=_as_html(mail["facts"]),
-                    files=mail["attachments"],
+                    files=[attachment for attachment in mail["attachments"] if Path(attachment).exists()],
                     custom_headers={"Message-ID": f"<{path.stem}@dedupe-people>"},
                 )
                 path.unlink()

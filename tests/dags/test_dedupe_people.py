@@ -30,11 +30,9 @@ def given(**params: Any) -> dict[str, Any]:
 
 def everything(dsn: str) -> dict[str, list[Any]]:
     """All rows of all tables."""
+    sql = "SELECT to_jsonb(t) AS row FROM {} AS t ORDER BY row"
     with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
-        return {
-            table: connection.execute(f"SELECT to_jsonb(t) AS row FROM {table} AS t ORDER BY row").fetchall()
-            for table in TABLES
-        }
+        return {table: connection.execute(sql.format(table)).fetchall() for table in TABLES}
 
 
 def same(first: Any, second: Any) -> bool:

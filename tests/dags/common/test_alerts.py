@@ -1,0 +1,203 @@
+"""Who is told what: each mail once, with what is needed to act, and never with a person in it."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from email.message import EmailMessage
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from common import alerts
+from common.people_db import PeopleDbError
+
+LOG_URL = "http://127.0.0.1:8080/dags/dedupe_people/runs/run%201/tasks/load?try_number=2"
+
+
+@pytest.fixture(autouse=True)
+def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("common.settings.OUTBOX_DIR", tmp_path / "outbox")
+    return tmp_path / "outbox"
+
+
+def context(exception: BaseException | None = None, **changes: Any) -> dict[str, Any]:
+    ti = {"dag_id": "dedupe_people", "run_id": "run 1", "task_id": "load", "map_index": -1, "try_number": 2}
+    return {"ti": SimpleNamespace(**{**ti, "log_url": LOG_URL, **changes}), "exception": exception}
+
+
+def text_of(mail: EmailMessage) -> str:
+    return b"".join(part.get_payload(decode=True) or b"" for part in mail.walk()).decode()  # type: ignore[misc]
+
+
+def connection(port: int, timeout: float) -> str:
+    extra = {"disable_ssl": True, "disable_tls": True, "timeout": timeout, "retry_limit": 0}
+    return json.dumps({"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra})
+
+
+@pytest.fixture
+def dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", connection(port, 1))
+
+
+@pytest.mark.parametrize(
+    ("callback", "subject"),
+    [
+        (alerts.mail_failure, "[dedupe_people] load failed: run run 1"),
+        (alerts.mail_retry, "[dedupe_people] load will be retried: run run 1"),
+    ],
+)
+def test_a_failure_is_one_mail_with_run_task_reason_and_log(
+    smtp_server: list[EmailMessage], outbox: Path, callback: Any, subject: str
+) -> None:
+    callback(context(PeopleDbError("the role lacks rights")))
+    (mail,) = smtp_server
+    assert mail["subject"] == subject
+    assert mail["to"] == "data-team@localhost"
+    for fact in ("run 1", "load", "PeopleDbError: the role lacks rights", "try_number=2"):
+        assert fact in text_of(mail)
+    assert list(outbox.iterdir()) == []
+
+
+def test_the_index_of_a_mapped_task_is_named(smtp_server: list[EmailMessage]) -> None:
+    alerts.mail_failure(context(task_id="compare", map_index=3))
+    assert smtp_server[0]["subject"] == "[dedupe_people] compare[3] failed: run run 1"
+
+
+def test_other_errors_are_not_quoted(smtp_server: list[EmailMessage]) -> None:
+    """They may hold a row of data."""
+    alerts.mail_failure(context(ValueError("cannot convert Xanthippe")))
+    assert "ValueError, see the log" in text_of(smtp_server[0])
+    assert "Xanthippe" not in text_of(smtp_server[0])
+
+
+@pytest.mark.parametrize("exception", [None, "cannot convert Xanthippe"])
+def test_an_unknown_or_serialised_reason_is_not_quoted_either(smtp_server: list[EmailMessage], exception: Any) -> None:
+    alerts.mail_failure(context(exception))
+    assert "see the log" in text_of(smtp_server[0])
+    assert "Xanthippe" not in text_of(smtp_server[0])
+
+
+def test_html_in_a_fact_does_not_run(smtp_server: list[EmailMessage]) -> None:
+    alerts.mail_failure(context(PeopleDbError("<script>alert(1)</script>"), run_id="<b>\nBcc: x@y"))
+    text = text_of(smtp_server[0])
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "<b>" not in text
+    assert smtp_server[0]["bcc"] is None
+    assert "\n" not in smtp_server[0]["subject"]
+
+
+def test_an_sla_miss_of_the_run_is_one_mail(smtp_server: list[EmailMessage]) -> None:
+    run = {"dag_id": "dedupe_people", "run_id": "run 1", "state": "running"}
+    alerts.mail_sla_miss({"dag_run": run, "deadline": {"id": 1, "deadline_time": "2026-11-08T01:00:00Z"}})
+    (mail,) = smtp_server
+    assert mail["subject"] == "[dedupe_people] SLA missed: run run 1"
+    assert "2026-11-08T01:00:00Z" in text_of(mail)
+    assert "running" in text_of(mail)
+
+
+def test_a_task_that_overruns_its_sla_is_mailed_while_it_runs(
+    smtp_server: list[EmailMessage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.settings.TASK_SLA", alerts.datetime.resolution * 100_000)  # 0.1 s
+    before = set(threading.enumerate())
+    alerts.watch_task_sla(context())
+    (timer,) = set(threading.enumerate()) - before
+    assert timer.daemon, "else the task's process would wait for it"
+    assert smtp_server == []
+    timer.join(10)
+    (mail,) = smtp_server
+    assert mail["subject"] == "[dedupe_people] load missed its SLA: run run 1"
+    assert "still running after 0:00:00.1" in text_of(mail)
+
+
+def test_a_report_is_mailed_with_its_page(
+    smtp_server: list[EmailMessage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.report.REPORTS_DIR", tmp_path)
+    (tmp_path / "run_1.txt").write_text("received=3 inserted=3\nexample\n")
+    (tmp_path / "run_1.html").write_text("<p>the page</p>")
+    alerts.mail_report({"run_id": "run 1", "dag": SimpleNamespace(dag_id="dedupe_people")})
+    (mail,) = smtp_server
+    assert mail["subject"] == "[dedupe_people] done: received=3 inserted=3"
+    assert [part.get_filename() for part in mail.walk() if part.get_filename()] == ["run_1.html"]
+    assert "<p>the page</p>" in text_of(mail)
+
+
+# A mail server that is down --------------------------------------------------------------------------------------
+
+
+def test_what_could_not_be_sent_is_kept_and_goes_out_with_the_next_mail(
+    smtp_server: list[EmailMessage],
+    outbox: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setenv("AIRFLOW_CONN_SMTP_DEFAULT", connection(1, 1))
+        alerts.mail_failure(context(task_id="first"))
+        alerts.mail_retry(context(task_id="second"))
+    assert len(list(outbox.glob("*.json"))) == 2
+    assert outbox.stat().st_mode & 0o077 == 0
+    assert str(outbox) in caplog.text, "the operator is told"
+    assert smtp_server == []
+
+    alerts.mail_failure(context(task_id="third"))
+    tasks = [mail["subject"].split()[1] for mail in smtp_server]
+    assert tasks == ["first", "second", "third"]
+    assert len({mail["message-id"] for mail in smtp_server}) == 3
+    assert list(outbox.iterdir()) == []
+
+
+@pytest.mark.usefixtures("dead_server")
+def test_a_mail_that_cannot_be_sent_never_fails_the_task(outbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alerts.mail_failure(context())
+    monkeypatch.delenv("AIRFLOW_CONN_SMTP_DEFAULT")
+    alerts.mail_failure(context())
+    monkeypatch.setattr("common.settings.OUTBOX_DIR", Path("/proc/nowhere"))
+    alerts.mail_failure(context())
+    assert len(list(outbox.glob("*.json"))) == 2
+
+
+def test_a_mail_whose_attachment_is_gone_does_not_hold_up_the_others(
+    smtp_server: list[EmailMessage], outbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.report.REPORTS_DIR", tmp_path)
+    (tmp_path / "run_1.txt").write_text("received=3\n")
+    alerts.mail_report({"run_id": "run 1", "dag": SimpleNamespace(dag_id="dedupe_people")})
+    alerts.mail_failure(context())
+    assert len(smtp_server) == 2
+    assert list(outbox.iterdir()) == []
+
+
+def test_many_processes_at_once_send_each_mail_once(smtp_server: list[EmailMessage], outbox: Path) -> None:
+    count = 20
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(lambda number: alerts.mail_failure(context(run_id=f"run {number}")), range(count)))
+    assert sorted(mail["subject"] for mail in smtp_server) == sorted(
+        f"[dedupe_people] load failed: run run {number}" for number in range(count)
+    )
+    assert list(outbox.iterdir()) == []
+
+
+@pytest.fixture
+def hanging_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", connection(server.getsockname()[1], 1))
+        yield
+
+
+@pytest.mark.usefixtures("hanging_server")
+def test_a_server_that_hangs_holds_the_task_for_its_timeout_only(outbox: Path) -> None:
+    start = time.monotonic()
+    alerts.mail_failure(context())
+    assert time.monotonic() - start < 10
+    assert len(list(outbox.glob("*.json"))) == 1

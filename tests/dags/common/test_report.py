@@ -1,0 +1,171 @@
+"""The report: numbers that add up, nobody recognisable, one self-contained page."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from common.linkage.model import STARTING_MODEL
+from common.people_db import STORED_DECISIONS
+from common.report import EXAMPLES_PER_REASON, ReportError, RunReport, masked, report_paths, write_report
+from hypothesis import given
+from hypothesis import strategies as st
+
+NUMBERS: dict[str, Any] = {"batch_id": "b", "run_id": "run 1", "source": "incoming/<i>new.csv", "model_version": "m"}
+LETTERS = re.compile(r"[^\W\d_]{2,}")
+
+
+def report(duplicates: int, review: int, inserted: int, quarantined: int) -> RunReport:
+    received = duplicates + review + inserted + quarantined
+    return RunReport(
+        **NUMBERS,
+        received=received,
+        quarantined=quarantined,
+        duplicates=duplicates,
+        review=review,
+        inserted=inserted,
+    )
+
+
+def decision(number: int, kind: str, reason: str, **fields: Any) -> dict[str, Any]:
+    row = dict.fromkeys(STORED_DECISIONS.names) | {
+        "record_key": f"key{number}",
+        "first_name": "<script>Xanthippe",
+        "last_name": "Quizzlebeck",
+        "address": "12 Wobbleton Street",
+        "decision": kind,
+        "reason": reason,
+        "person_id": number,
+    }
+    if kind != "NEW":
+        row |= {"score": 0.91, "first_name_similarity": 0.9, "last_name_similarity": 1.0, "swapped": number % 2 == 0}
+    return row | fields
+
+
+ROWS = [
+    *(decision(n, "DUPLICATE", "MATCH", address_similarity=0.75) for n in range(5)),
+    decision(5, "DUPLICATE", "WITHIN_BATCH", matched_record_key="0123456789abcdef"),
+    decision(6, "DUPLICATE", "KNOWN_RECORD", score=None),
+    decision(7, "REVIEW", "BORDERLINE"),
+    decision(8, "NEW", "NO_CANDIDATE"),
+    decision(9, "NEW", "NO_CANDIDATE", first_name=None, last_name=None, address=None),
+]
+
+
+@pytest.fixture(autouse=True)
+def reports_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("common.report.REPORTS_DIR", tmp_path / "reports")
+    return tmp_path / "reports"
+
+
+def write(
+    numbers: RunReport, rows: list[dict[str, Any]], quarantine: dict[str, int], run_id: str = "run 1"
+) -> tuple[str, str]:
+    decisions = pa.Table.from_pylist(rows, schema=STORED_DECISIONS)
+    paths = write_report(run_id, numbers, decisions, quarantine, STARTING_MODEL)
+    return paths.text.read_text(), paths.html.read_text()
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=4, max_size=4), st.integers(-(10**9), 10**9).filter(bool))
+def test_numbers_that_do_not_add_up_are_no_report(parts: list[int], lost: int) -> None:
+    numbers = report(*parts)
+    assert str(numbers).startswith(f"received={sum(parts)} ")
+    with pytest.raises(ReportError, match="do not add up"):
+        RunReport(**{**vars(numbers), "received": sum(parts) + lost})
+
+
+@pytest.mark.parametrize(
+    ("numbers", "quarantine"),
+    [
+        (report(6, 1, 3, 2), {"NO_NAME": 2}),
+        (report(7, 1, 2, 2), {"NO_NAME": 1}),
+        (report(8, 0, 2, 2), {"NO_NAME": 2}),
+    ],
+)
+def test_numbers_that_the_rows_do_not_bear_out_are_no_report(
+    numbers: RunReport, quarantine: dict[str, int], reports_dir: Path
+) -> None:
+    with pytest.raises(ReportError, match="stored are"):
+        write(numbers, ROWS, quarantine)
+    assert not reports_dir.exists()
+
+
+def test_a_report_tells_numbers_reasons_and_masked_examples() -> None:
+    text, page = write(report(7, 1, 2, 3), ROWS, {"NO_NAME": 1, "NUL_BYTE": 2})
+    lines = text.splitlines()
+    assert lines[0] == "received=13 quarantined=3 duplicates=7 review=1 inserted=2"
+    assert f"{5:>9}  DUPLICATE, MATCH" in lines
+    assert f"{2:>9}  quarantined, NUL_BYTE" in lines
+    examples = [line for line in lines if line.startswith("example: ")]
+    assert len(examples) == EXAMPLES_PER_REASON * 2 + 3
+    assert any("address missing" in line and "score 0.910" in line for line in examples)
+    assert any("names swapped" in line for line in examples)
+    assert any("record 01234567 of this batch (person 5)" in line for line in examples)
+    for number in (13, 3, 7, 1, 2):
+        assert f'<td class="number">{number}</td>' in page
+    assert page.count("<img ") == 3
+
+
+def test_nobody_is_recognisable_and_nothing_runs() -> None:
+    text, page = write(report(7, 1, 2, 0), ROWS, {})
+    for part in ("anthippe", "uizzlebeck", "obbleton", "<script", "<i>new"):
+        assert part not in page
+    assert "anthippe" not in text
+
+
+class Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in {"script", "link", "iframe", "object"}
+        self.found += [value or "" for name, value in attrs if name in {"src", "href"}]
+
+
+def test_the_page_needs_nothing_else() -> None:
+    _, page = write(report(7, 1, 2, 0), ROWS, {})
+    links = Links()
+    links.feed(page)
+    assert len(links.found) == 3
+    assert all(link.startswith("data:image/png;base64,") for link in links.found)
+    assert not re.search(r"https?://|url\(|@import", page)
+
+
+def test_the_same_numbers_make_the_same_bytes() -> None:
+    assert write(report(7, 1, 2, 0), ROWS, {}) == write(report(7, 1, 2, 0), ROWS, {})
+
+
+def test_an_empty_batch_has_a_report_too() -> None:
+    text, _ = write(report(0, 0, 0, 0), [], {})
+    assert text.startswith("received=0 ")
+
+
+def test_input_that_was_loaded_before_is_called_so() -> None:
+    text, page = write(report(7, 1, 2, 0), ROWS, {}, run_id="run 2")
+    for output in (text, page):
+        assert "this input was loaded before, by run run 1: nothing was changed" in output
+
+
+def test_any_run_id_is_a_file_name(reports_dir: Path) -> None:
+    for run_id in ("manual__2026-11-22T13:48:33+00:00", "../../etc/passwd", "a/b\\c", "<b>"):
+        assert report_paths(run_id).html.parent == reports_dir
+
+
+@given(st.text(), st.text())
+def test_no_two_letters_in_a_row_survive_masking(first: str, second: str) -> None:
+    shown = masked(first, second)
+    assert not LETTERS.search(shown)
+    # As many characters as there were, so that a placeholder can be told from a name.
+    assert len(shown) == len(first) + len(second) + 2 * bool(first and second)
+
+
+@given(st.text(st.characters(categories=["L", "M", "N", "Cf", "Pd"]), min_size=1))
+def test_a_word_shows_its_first_character_and_nothing_else(word: str) -> None:
+    assert masked(word) == word[0] + "*" * (len(word) - 1)
+
+
+def test_masking_by_example() -> None:
+    assert masked("Jane", None, "St. John", "12 Main St") == "J***, S** J***, 1* M*** S*"

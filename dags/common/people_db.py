@@ -21,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 from common.linkage.batch import batch_pairs, usable
 from common.linkage.decision import Decision, decide
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, STARTING_MODEL, LinkageModel
-from common.linkage.standardise import STANDARDISER_VERSION, standardise
+from common.linkage.standardise import STANDARDISED, STANDARDISER_VERSION, standardise
 from common.linkage.validation import quarantined
 from common.report import RunReport
 from common.settings import LOCK_TIMEOUT, PEOPLE_CONN_ID, PEOPLE_SCHEMA, SHARD_PEOPLE
@@ -31,13 +31,12 @@ _SCHEMA_VERSION = hashlib.sha256(_SCHEMA_SQL.encode()).hexdigest()[:12]
 _SCHEMA_LOCK = 0x6465_6475_7065  # any number of ours: the advisory lock under which the schema is applied
 
 _RECORD = ("source_key", "first_name", "last_name", "address")
-_STD = ("first_name_std", "last_name_std", "address_std")
 
 FIRST_PEOPLE = "first people"
 """Stands for the run id where no run loaded a batch but a new table was filled."""
 
 KNOWN = pa.schema([("record_key", pa.string()), ("person_id", pa.int64())])
-PEOPLE = pa.schema([("person_id", pa.int64()), *((name, pa.string()) for name in _STD)])
+PEOPLE = pa.schema([("person_id", pa.int64()), *((name, pa.string()) for name in STANDARDISED)])
 
 STORED_DECISIONS = pa.schema(
     [
@@ -197,16 +196,17 @@ def _standardise_pending(connection: psycopg.Connection[Any]) -> None:
         cursor.execute(
             """
             CREATE TEMPORARY TABLE fresh_std (person_id bigint PRIMARY KEY, first_name_std text, last_name_std text,
-                                              address_std text) ON COMMIT DROP
+                                              address_std text, generation_std text) ON COMMIT DROP
             """
         )
         with cursor.copy("COPY fresh_std FROM STDIN") as copy:
-            for row in _rows(standardised.select(["person_id", *_STD])):
+            for row in _rows(standardised.select(["person_id", *STANDARDISED])):
                 copy.write_row(row)
         cursor.execute(
             """
             UPDATE people SET first_name_std = f.first_name_std, last_name_std = f.last_name_std,
-                              address_std = f.address_std, std_version = %s
+                              address_std = f.address_std, generation_std = f.generation_std,
+                              std_version = %s
             FROM fresh_std AS f WHERE f.person_id = people.person_id
             """,
             [STANDARDISER_VERSION],
@@ -224,7 +224,7 @@ def read_people(shard: Shard) -> pa.Table:
         cursor.execute("SELECT set_config('search_path', $1, false)", [PEOPLE_SCHEMA])
         cursor.execute(
             """
-            SELECT person_id, first_name_std, last_name_std, address_std FROM people
+            SELECT person_id, first_name_std, last_name_std, address_std, generation_std FROM people
             WHERE person_id BETWEEN $1 AND $2
             """,
             [shard["first_person"], shard["last_person"]],
@@ -328,7 +328,7 @@ def _current_pairs(
     """The pairs as the table is now; the very same object if nothing in it has changed since the snapshot."""
     changed = connection.execute(
         """
-        SELECT person_id, first_name_std, last_name_std, address_std FROM people
+        SELECT person_id, first_name_std, last_name_std, address_std, generation_std FROM people
         WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
           AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
         """,
@@ -416,10 +416,10 @@ def _insert_people(cursor: psycopg.Cursor[Any], people: pa.Table, batch_id: str)
     with cursor.copy(
         """
         COPY people (record_key, source_key, first_name, last_name, address, first_name_std, last_name_std,
-                     address_std, person_id, std_version, batch_id) FROM STDIN
+                     address_std, generation_std, person_id, std_version, batch_id) FROM STDIN
         """
     ) as copy:
-        for row in _rows(people.select(["record_key", *_RECORD, *_STD])):
+        for row in _rows(people.select(["record_key", *_RECORD, *STANDARDISED])):
             copy.write_row((*row, person_of[row[0]], STANDARDISER_VERSION, batch_id))
     # Other clients take their ids from the sequence, if the table has one.
     cursor.execute(

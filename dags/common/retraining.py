@@ -90,6 +90,7 @@ def _as_text(results: Sequence[Mapping[str, Any]]) -> str:
                 for shown, key, scale, digits in (
                     ("log-loss", "log_loss", 1, 4),
                     ("F1", "f1", 1, 4),
+                    ("F1 with review", "found_f1", 1, 4),
                     ("re-inserted %", "reinserted", 100, 2),
                     ("wrongly dropped %", "dropped", 100, 2),
                     ("review %", "reviewed", 100, 2),

@@ -30,6 +30,7 @@ ALTER TABLE people
     ADD COLUMN IF NOT EXISTS first_name_std text,
     ADD COLUMN IF NOT EXISTS last_name_std  text,
     ADD COLUMN IF NOT EXISTS address_std    text,
+    ADD COLUMN IF NOT EXISTS generation_std text,                -- jr, sr, ii, iii, iv
     ADD COLUMN IF NOT EXISTS std_version    text,        -- standardiser that made *_std; null: not standardised yet
     ADD COLUMN IF NOT EXISTS record_key     text UNIQUE, -- a record becomes a person once; null: not loaded by us
     ADD COLUMN IF NOT EXISTS batch_id       text REFERENCES batches,
@@ -50,7 +51,8 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER people_changed
-    BEFORE UPDATE OF first_name, last_name, address, first_name_std, last_name_std, address_std ON people
+    BEFORE UPDATE OF first_name, last_name, address, first_name_std, last_name_std, address_std, generation_std
+    ON people
     FOR EACH ROW EXECUTE FUNCTION people_changed();
 
 CREATE TABLE IF NOT EXISTS decisions (

@@ -42,8 +42,8 @@ TRAINING_PEOPLE = 10_000
 MAX_DROPPED = 0.005
 """Share of new records that the trained model may take for somebody known (wrongly dropped)."""
 
-MAX_REVIEWED = 0.03
-"""Share of new records that it may put to review besides; more of it leaves fewer people re-inserted."""
+MAX_REVIEWED = 0.01
+"""Share of new records that it may put to review besides, relatives left out; more leaves fewer re-inserted."""
 
 PROMOTION_MARGIN = 0.02
 """A challenger must have a test log-loss this much lower than the champion's, as a share of it."""

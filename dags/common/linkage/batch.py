@@ -4,9 +4,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.linkage.candidates import candidate_pairs
-from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
-
-_STD = [f"{name}_std" for name in SIMILARITIES]
+from common.linkage.household import households
+from common.linkage.model import COMPARISON_VECTOR, LinkageModel
+from common.linkage.standardise import STANDARDISED
 
 
 def usable(records: pa.Table) -> pa.Table:
@@ -19,20 +19,23 @@ def batch_pairs(records: pa.Table, people: pa.Table, model: LinkageModel, *, wit
 
     Args:
         records: a standardised batch; quarantined rows are passed over.
-        people: `person_id` (int64) and the `*_std` columns.
+        people: `person_id` (int64) and the columns `STANDARDISED`.
         model: scores the pairs.
         with_batch: also compare the records with each other.
 
     Returns:
         `record_key`, then `person_id` or `other_record_key` (the other one is null; each pair of records once), the
-        comparison vector and `score`.
+        comparison vector, `score`, and `household`: whether the pair is two people of one household.
     """
     records = usable(records)
     keys, people_count = records["record_key"], people.num_rows
-    left, right = records.select(_STD), people.select(_STD)
+    left, right = records.select(STANDARDISED), people.select(STANDARDISED)
     if with_batch:
         right = pa.concat_tables([right, left.cast(right.schema)])
     pairs = candidate_pairs(left, right, model, model.review_at)
+    vectors = {name: pairs[name].to_numpy() for name in COMPARISON_VECTOR}
+    rows = (pairs["left_row"].to_numpy(), pairs["right_row"].to_numpy())
+    pairs = pairs.append_column("household", pa.array(households(left, right, *rows, vectors)))
     is_person = pc.less(pairs["right_row"], people_count)
     other_row = pc.subtract(pairs["right_row"], people_count)
     keep = pc.or_(is_person, pc.less(pairs["left_row"], other_row))
@@ -43,6 +46,6 @@ def batch_pairs(records: pa.Table, people: pa.Table, model: LinkageModel, *, wit
             "record_key": keys.take(pairs["left_row"]),
             "person_id": people["person_id"].take(pc.if_else(is_person, pairs["right_row"], nothing)),
             "other_record_key": keys.take(pc.if_else(is_person, nothing, other_row)),
-            **{name: pairs[name] for name in (*COMPARISON_VECTOR, "score")},
+            **{name: pairs[name] for name in (*COMPARISON_VECTOR, "score", "household")},
         }
     )

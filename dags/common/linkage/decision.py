@@ -43,6 +43,8 @@ class Reason(StrEnum):
     """An earlier batch inserted this very record."""
     BORDERLINE = "BORDERLINE"
     """The best candidate lies between `review_at` and `accept_at`."""
+    HOUSEHOLD = "HOUSEHOLD"
+    """The best candidate lives there too, but has another first name or is of another generation."""
     THIN_MARGIN = "THIN_MARGIN"
     """Two existing people fit about equally well."""
 
@@ -87,8 +89,8 @@ def decide(records: pa.Table, pairs: pa.Table, known: pa.Table, model: LinkageMo
     Args:
         records: a standardised batch; rows with a `quarantine_reason` are passed over.
         pairs: all candidate pairs at or above `model.review_at`: `record_key`, then either `person_id` (an existing
-            person) or `other_record_key` (a record of the batch, each such pair once), the comparison vector and
-            `score`.
+            person) or `other_record_key` (a record of the batch, each such pair once), the comparison vector,
+            `score` and `household`.
         known: `record_key`, `person_id` of records of this batch that are people already.
         model: supplies the cut-offs and the margin.
 
@@ -126,7 +128,7 @@ def _people_pairs(pairs: pa.Table, known: pa.Table) -> pd.DataFrame:
     """Pairs with existing people; a known record is its own person for certain."""
     existing = pairs.filter(pc.is_valid(pairs["person_id"])).drop(["other_record_key"]).to_pandas()
     existing["log_odds"] = _log_odds(existing["score"])
-    certain = known.to_pandas().assign(score=1.0, log_odds=np.inf)
+    certain = known.to_pandas().assign(score=1.0, log_odds=np.inf, household=False)
     # Int64: as floats, which is what merges make of an int64 column with gaps, ids above 2**53 would change.
     return pd.concat([existing, certain], ignore_index=True).astype({"person_id": "Int64"})
 
@@ -156,7 +158,7 @@ def _groups(usable: pa.Table, twins: pd.DataFrame, accept_at: float) -> pd.DataF
     records = records.sort_values(["fields", "length", "record_key"], ascending=[False, False, True])
     records = records.reset_index(drop=True)[["record_key"]]
     position = pd.Series(records.index, index=records["record_key"])
-    same = twins[twins["score"] >= accept_at]
+    same = twins[(twins["score"] >= accept_at) & ~twins["household"]]
     edges = coo_array(
         (
             np.ones(len(same), dtype=np.int8),
@@ -171,17 +173,22 @@ def _groups(usable: pa.Table, twins: pd.DataFrame, accept_at: float) -> pd.DataF
 
 
 def _ranked_people(people: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
-    """Per group with candidates among existing people: the best and the runner-up, and the margin between them."""
-    candidates = people.merge(groups[["record_key", "group"]], on="record_key")
-    candidates = candidates.sort_values(["group", "log_odds", "person_id"], ascending=[True, False, True])
+    """Per group with candidates among existing people: the best and the runner-up, and the margin between them.
+
+    A relative is the best candidate only where there is no other, and never a runner-up.
+    """
+    candidates = people.merge(groups[["record_key", "group"]], on="record_key").sort_values(
+        ["group", "household", "log_odds", "person_id"], ascending=[True, True, False, True]
+    )
     candidates = candidates.drop_duplicates(["group", "person_id"])
     place = candidates.groupby("group").cumcount()
-    candidates = candidates[["group", "person_id", "score", "log_odds"]]
-    best, runner_up = candidates[place == 0], candidates[place == 1].add_prefix("runner_up_")
+    candidates = candidates[["group", "person_id", "score", "log_odds", "household"]]
+    best = candidates[place == 0]
+    runner_up = candidates[(place == 1) & ~candidates["household"]].add_prefix("runner_up_")
     ranked = best.merge(runner_up, left_on="group", right_on="runner_up_group", how="left")
     ranked["margin"] = ranked["log_odds"] - ranked["runner_up_log_odds"]
     return ranked.rename(columns={"score": "best_score"}).drop(
-        columns=["log_odds", "runner_up_group", "runner_up_log_odds"]
+        columns=["log_odds", "runner_up_group", "runner_up_log_odds", "runner_up_household"]
     )
 
 
@@ -192,37 +199,39 @@ def _decide_groups(
     outcome = groups.groupby("group").size().rename("records").reset_index()
     outcome = outcome.merge(_ranked_people(people, groups), on="group", how="left")
     alone = outcome["best_score"].isna()
-    accepted = outcome["best_score"] >= model.accept_at
+    relative = outcome["household"].fillna(False).astype(bool)
+    accepted = (outcome["best_score"] >= model.accept_at) & ~relative
     thin = accepted & (outcome["margin"] < model.margin)
     outcome["decision"] = np.select(
         [alone, accepted & ~thin], [Decision.NEW, Decision.DUPLICATE], default=Decision.REVIEW
     )
     outcome["reason"] = np.select(
-        [alone & (outcome["records"] > 1), alone, thin, accepted],
-        [Reason.SURVIVOR, Reason.NO_CANDIDATE, Reason.THIN_MARGIN, Reason.MATCH],
+        [alone & (outcome["records"] > 1), alone, relative, thin, accepted],
+        [Reason.SURVIVOR, Reason.NO_CANDIDATE, Reason.HOUSEHOLD, Reason.THIN_MARGIN, Reason.MATCH],
         default=Reason.BORDERLINE,
     )
     outcome["target_group"] = outcome["group"]
-    for group, near in _borderline_groups(groups, set(outcome.loc[alone, "group"]), twins).items():
-        outcome.loc[group, ["decision", "reason", "target_group"]] = Decision.REVIEW, Reason.BORDERLINE, near
+    for group, (near, reason) in _borderline_groups(groups, set(outcome.loc[alone, "group"]), twins).items():
+        outcome.loc[group, ["decision", "reason", "target_group"]] = Decision.REVIEW, reason, near
     survivors = groups.drop_duplicates("group").set_index("group")["survivor"]
     outcome["survivor_key"] = outcome["target_group"].map(survivors).where(alone)
-    return outcome.drop(columns=["records", "best_score"])
+    return outcome.drop(columns=["records", "best_score", "household"])
 
 
-def _borderline_groups(groups: pd.DataFrame, alone: set[int], twins: pd.DataFrame) -> dict[int, int]:
-    """New groups that come near a new group of better rank, and which: as if that one had come a batch earlier."""
+def _borderline_groups(groups: pd.DataFrame, alone: set[int], twins: pd.DataFrame) -> dict[int, tuple[int, Reason]]:
+    """New groups that come near a new group of better rank, which and why: as if that one had come a batch earlier."""
     group_of = groups.set_index("record_key")["group"]
-    near: dict[int, list[tuple[float, int]]] = {}
+    near: dict[int, list[tuple[bool, float, int]]] = {}
     left, right = group_of.loc[twins["record_key"]], group_of.loc[twins["other_record_key"]]
-    for group, better, log_odds in zip(left, right, twins["log_odds"], strict=True):
+    for group, better, household, log_odds in zip(left, right, twins["household"], twins["log_odds"], strict=True):
         if better < group and group in alone and better in alone:
-            near.setdefault(group, []).append((-log_odds, better))
-    borderline: dict[int, int] = {}
+            near.setdefault(group, []).append((household, -log_odds, better))
+    borderline: dict[int, tuple[int, Reason]] = {}
     for group in sorted(near):
-        inserted = [candidate for candidate in near[group] if candidate[1] not in borderline]
+        inserted = [candidate for candidate in near[group] if candidate[2] not in borderline]
         if inserted:
-            borderline[group] = min(inserted)[1]
+            household, _, better = min(inserted)
+            borderline[group] = better, Reason.HOUSEHOLD if household else Reason.BORDERLINE
     return borderline
 
 

@@ -14,12 +14,16 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from anyascii import anyascii
 
 
 def _words(text: str, separator: str | None = None) -> frozenset[str]:
     return frozenset(text.split(separator))
 
+
+STANDARDISED = ("first_name_std", "last_name_std", "address_std", "generation_std")
+"""The columns that standardising adds."""
 
 MAX_FIELD_CHARACTERS = 1_000
 """Longest raw text of one field that is looked at, in characters; `validation` quarantines longer ones."""
@@ -257,18 +261,17 @@ def standardise_address(text: str | None) -> str | None:
     return None if not address or address in _MISSING_ADDRESSES else address
 
 
-def generation_suffix(*names: str | None) -> str | None:
-    """Which generation the raw names tell ("jr", "sr", "ii", "iii", "iv"), or null if they tell none.
+def generation_suffix(name: str | None) -> str | None:
+    """Which generation a raw name tells ("jr", "sr", "ii", "iii", "iv"), or null if it tells none.
 
     Standardised names no longer say it, but it parts a father from his son.
     """
-    for name in names:
-        if name is not None and len(name) <= MAX_FIELD_CHARACTERS:
-            words = _WORDS.findall(_joined_titles(_ascii(name)))
-            while len(words) > 1 and words[-1] in _SUFFIXES:
-                if words[-1] in _GENERATIONS:
-                    return _GENERATIONS[words[-1]]
-                words.pop()
+    if name is not None and len(name) <= MAX_FIELD_CHARACTERS:
+        words = _WORDS.findall(_joined_titles(_ascii(name)))
+        while len(words) > 1 and words[-1] in _SUFFIXES:
+            if words[-1] in _GENERATIONS:
+                return _GENERATIONS[words[-1]]
+            words.pop()
     return None
 
 
@@ -282,11 +285,13 @@ def _standardised(column: pa.ChunkedArray, rule: Callable[[str | None], str | No
 
 
 def standardise(incoming: pa.Table) -> pa.Table:
-    """`incoming` with `first_name_std`, `last_name_std`, `address_std` added; the same rows, the same order."""
+    """`incoming` with the columns `STANDARDISED` added (strings); the same rows, the same order."""
+    first, last = (_standardised(incoming[name], generation_suffix) for name in ("first_name", "last_name"))
     return (
         incoming.append_column("first_name_std", _standardised(incoming["first_name"], standardise_name))
         .append_column("last_name_std", _standardised(incoming["last_name"], standardise_name))
         .append_column("address_std", _standardised(incoming["address"], standardise_address))
+        .append_column("generation_std", pc.coalesce(last, first))
     )
 
 
@@ -304,5 +309,5 @@ def _rules_version(number: int) -> str:
     return f"{number}-{hashlib.sha256(repr(tables).encode()).hexdigest()[:8]}"
 
 
-STANDARDISER_VERSION: str = _rules_version(1)
+STANDARDISER_VERSION: str = _rules_version(2)
 """Stored beside what was standardised: text of another version must be standardised again to be compared."""

@@ -6,6 +6,7 @@ person in common.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -24,6 +25,7 @@ from sklearn.metrics import log_loss
 from common.linkage.candidates import candidate_pairs
 from common.linkage.comparison import comparison_vectors
 from common.linkage.corruption import Record, corrupt
+from common.linkage.household import households
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, STARTING_MODEL, Curve, Floats, LinkageModel
 from common.linkage.standardise import standardise
 
@@ -37,6 +39,12 @@ MIN_PEOPLE = 1_000
 NEAR = 0.001
 """Pairs of different people below this score by the starting model are left out of training: nobody confuses them."""
 
+RETURNING, LOOKALIKE = 0.5, 0.6
+"""Shares of the known people who come back, and of whom a lookalike comes: estimates, not measured on anybody."""
+
+ERRORS = (4, 3, 2, 1)
+"""How often a record of a returning person has 1, 2, 3 or 4 errors, relative to each other."""
+
 LABELLED = pa.schema(
     [
         pa.field("split", pa.string(), nullable=False),
@@ -47,13 +55,15 @@ LABELLED = pa.schema(
         ("swapped", pa.bool_()),
         ("straight_first_name", pa.float64()),
         ("straight_last_name", pa.float64()),
+        pa.field("household", pa.bool_(), nullable=False),
     ]
 )
 """Labelled comparison vectors, one row a pair.
 
 `record` numbers the incoming record, `kind` says how it came about. Every true pair is there, however unlike, and all
 other pairs that come near. The names' similarities are there twice: as compared, crosswise where `swapped`, and
-straight in any case. Metadata `new`: how many new records each split had, as JSON.
+straight in any case. Pairs of a household are never accepted as duplicates. Metadata `new`: how many new records
+each split had, as JSON.
 """
 
 
@@ -76,20 +86,27 @@ def neighbour(person: Record, others: Sequence[Record], rng: Random) -> Record:
     return stranger._replace(address=person.address)
 
 
-def same_first_name_near(person: Record, others: Sequence[Record], rng: Random) -> Record:
-    """A twin for the eye: the same last name and address, a first name with the same initial."""
+def twin(person: Record, others: Sequence[Record], rng: Random) -> Record:
+    """Somebody of the same last name and address with the same initial."""
     initial = (person.first_name or " ")[0]
     alike = [other.first_name for other in others if (other.first_name or "")[:1] == initial]
     return person._replace(first_name=_other(person.first_name, alike or [other.first_name for other in others], rng))
 
 
-LOOKALIKES: dict[str, Callable[[Record, Sequence[Record], Random], Record]] = {
-    "household member": household_member,
-    "namesake": namesake,
-    "neighbour": neighbour,
-    "twin": same_first_name_near,
+def same_street(person: Record, others: Sequence[Record], rng: Random) -> Record:
+    """Somebody else a few doors on: the same address but for its first number."""
+    address = re.sub(r"\d+", lambda _: str(rng.randint(1, 9_999)), person.address or "", count=1)
+    return rng.choice(others)._replace(address=address or None)
+
+
+LOOKALIKES: dict[Callable[[Record, Sequence[Record], Random], Record], float] = {
+    neighbour: 8,
+    same_street: 4,
+    household_member: 1,
+    namesake: 1,
+    twin: 1,
 }
-"""New people that resemble a known one, by kind."""
+"""New people that resemble a known one, and how often relative to each other. A large table is full of neighbours."""
 
 
 def _other(value: str | None, candidates: Sequence[str | None], rng: Random) -> str | None:
@@ -123,14 +140,15 @@ def _world(split: str, people: Sequence[Record], rng: Random) -> pa.Table:
     known, strangers = people[: len(people) * 2 // 3], people[len(people) * 2 // 3 :]
     incoming: list[tuple[Record, str, int]] = [(stranger, "stranger", -1) for stranger in strangers]
     for number, person in enumerate(known):
-        if rng.random() < 0.5:
-            copy, errors = corrupt(person, rng)
+        if rng.random() < RETURNING:
+            (wanted,) = rng.choices((1, 2, 3, 4), weights=ERRORS)
+            copy, errors = corrupt(person, rng, errors=wanted)
             incoming.append((copy, " + ".join(errors) or "unchanged", number))
-        if rng.random() < 0.15:
-            kind = rng.choice(list(LOOKALIKES))
-            lookalike = LOOKALIKES[kind](person, strangers, rng)
+        if rng.random() < LOOKALIKE:
+            (make,) = rng.choices(list(LOOKALIKES), weights=LOOKALIKES.values())
+            lookalike = make(person, strangers, rng)
             if lookalike.first_name or lookalike.last_name:
-                incoming.append((lookalike, kind, -1))
+                incoming.append((lookalike, make.__name__, -1))
     left = _standardised([record for record, _, _ in incoming])
     right = _standardised(known)
     person = np.array([number for _, _, number in incoming])
@@ -176,6 +194,11 @@ def _table(
         **{name: vectors[name] for name in COMPARISON_VECTOR},
         "straight_first_name": straight["first_name"],
         "straight_last_name": straight["last_name"],
+        "household": pa.array(
+            households(
+                left, right, rows[:, 0], rows[:, 1], {name: vectors[name].to_numpy() for name in COMPARISON_VECTOR}
+            )
+        ),
     }
     return pa.table(columns, schema=LABELLED.with_metadata({"new": json.dumps({split: new})}))
 
@@ -231,6 +254,10 @@ def lineage(pairs: pa.Table) -> dict[str, int]:
     return json.loads(pairs.schema.metadata[b"lineage"])
 
 
+def _arrays(vectors: pa.Table) -> dict[str, npt.NDArray[Any]]:
+    return {name: vectors[name].to_numpy() for name in COMPARISON_VECTOR}
+
+
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
     new = {TRAIN: 0, TEST: 0}
     for table in tables:
@@ -284,7 +311,8 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     """Fit a logistic regression, monotone in every similarity, to the train split; cut-offs are set elsewhere.
 
     Each curve is a sum of ramps between neighbouring knots. A ramp whose weight comes out negative would make the
-    curve fall; it is dropped and the rest fitted again, until none is left.
+    curve fall; it is dropped and the rest fitted again, until none is left. Pairs of a household are left out: a rule
+    decides them, and they would only teach the regression to mistrust every changed first name.
 
     Args:
         formula: what to look at.
@@ -293,7 +321,7 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     Raises:
         ValueError: the pairs are all of one kind.
     """
-    pairs = pairs.filter(pc.equal(pairs["split"], TRAIN))
+    pairs = pairs.filter(pc.and_not(pc.equal(pairs["split"], TRAIN), pairs["household"]))
     vectors = _vectors(pairs, formula.swapped)
     names, features = zip(*_features(formula, vectors), strict=True)
     matrix, labels = np.column_stack(features), pairs["is_match"].to_numpy()
@@ -357,12 +385,18 @@ def with_cut_offs(model: LinkageModel, pairs: pa.Table, max_dropped: float, max_
         model: to set the cut-offs of.
         pairs: schema `LABELLED`; only the train split is looked at.
         max_dropped: share of the new records that may be taken for somebody known, in [0, 1).
-        max_reviewed: share of the new records that may be put to review besides.
+        max_reviewed: share of the new records that may be put to review besides, those of a household left out.
     """
     split = _Split(model, pairs, TRAIN)
-    accept_at = max(split.cut_off(max_dropped), 0.5)
-    review_at = max(split.cut_off(max_dropped + max_reviewed), 0.05)
+    accept_at = max(split.cut_off(split.best_to_accept, max_dropped), 0.5)
+    review_at = max(split.cut_off(split.best_to_accept, max_dropped + max_reviewed), _above_same_address(model))
     return replace(model, accept_at=accept_at, review_at=min(review_at, accept_at))
+
+
+def _above_same_address(model: LinkageModel) -> float:
+    """A cut-off that an equal address alone does not reach: everybody has neighbours, and they are no candidates."""
+    strangers = {"first_name": [0.0], "last_name": [0.0], "address": [1.0], "swapped": [0.0]}
+    return float(np.nextafter(model.score(strangers)[0], 1))
 
 
 @dataclass(frozen=True)
@@ -371,8 +405,9 @@ class Results:
 
     Attributes:
         pairs: how many.
-        log_loss: mean over the pairs.
-        f1: of the pairs at or above `accept_at`, in [0, 1].
+        log_loss: mean over the pairs that no rule decides (those of a household are left out).
+        f1: of the pairs accepted as duplicates, in [0, 1].
+        found_f1: of those and the pairs put to review.
         reinserted: share of the returning records that are below `review_at` with the person they are.
         dropped: share of the new records that reach `accept_at` with somebody.
         reviewed: share of all records that are put to review.
@@ -381,6 +416,7 @@ class Results:
     pairs: int
     log_loss: float
     f1: float
+    found_f1: float
     reinserted: float
     dropped: float
     reviewed: float
@@ -401,8 +437,12 @@ class _Split:
         scores = [model.score(_vectors(chosen, swapped)) for swapped in (False, True)]
         self.score: Floats = np.maximum(*scores) if len(chosen) else np.array([])
         records, position = np.unique(chosen["record"].to_numpy(), return_inverse=True)
-        self.best, self.true = np.zeros(len(records)), np.full(len(records), np.nan)
+        self.household: Bools = chosen["household"].to_numpy()
+        self.acceptable = np.where(self.household, 0, self.score)
+        self.best, self.best_to_accept = np.zeros(len(records)), np.zeros(len(records))
         np.maximum.at(self.best, position, self.score)
+        np.maximum.at(self.best_to_accept, position, self.acceptable)
+        self.true = np.full(len(records), np.nan)
         self.true[position[self.is_match]] = self.score[self.is_match]
         self.new_records = int(json.loads(pairs.schema.metadata[b"new"])[split])
 
@@ -410,25 +450,32 @@ class _Split:
     def returning(self) -> Bools:
         return ~np.isnan(self.true)
 
-    def cut_off(self, share: float) -> float:
-        """The lowest score that at most this share of the new records reaches."""
-        best = np.sort(self.best[~self.returning])[::-1]
+    def cut_off(self, best_scores: Floats, share: float) -> float:
+        """The lowest score that at most this share of the new records reaches, by their best scores."""
+        best = np.sort(best_scores[~self.returning])[::-1]
         allowed = int(share * self.new_records)
         return float(np.nextafter(best[allowed], 1)) if allowed < len(best) else 0.0
 
     def results(self) -> Results:
-        accepted = self.score >= self.model.accept_at
-        hits = int((accepted & self.is_match).sum())
+        accepted = self.acceptable >= self.model.accept_at
+        found = self.score >= self.model.review_at
+        judged = ~self.household
         returning, new = int(self.returning.sum()), self.new_records
-        reviewed = int(((self.best >= self.model.review_at) & (self.best < self.model.accept_at)).sum())
+        dropped = self.best_to_accept >= self.model.accept_at
+        reviewed = int(((self.best >= self.model.review_at) & ~dropped).sum())
         return Results(
             pairs=len(self.score),
-            log_loss=float(log_loss(self.is_match, self.score, labels=[False, True])) if len(self.score) else 0.0,
-            f1=2 * hits / max(int(accepted.sum() + self.is_match.sum()), 1),
+            log_loss=float(log_loss(self.is_match[judged], self.score[judged], labels=[False, True])),
+            f1=_f1(accepted, self.is_match),
+            found_f1=_f1(found, self.is_match),
             reinserted=float((self.true[self.returning] < self.model.review_at).sum()) / max(returning, 1),
-            dropped=float((self.best[~self.returning] >= self.model.accept_at).sum()) / max(new, 1),
+            dropped=float((dropped & ~self.returning).sum()) / max(new, 1),
             reviewed=reviewed / max(returning + new, 1),
         )
+
+
+def _f1(predicted: Bools, actual: Bools) -> float:
+    return 2 * int((predicted & actual).sum()) / max(int(predicted.sum() + actual.sum()), 1)
 
 
 def results_table(fitted: Mapping[str, LinkageModel], pairs: pa.Table) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ def pairs(*rows: Pair) -> pa.Table:
             "address": pa.array([None] * len(rows), pa.float64()),
             "swapped": pa.array([False] * len(rows), pa.bool_()),
             "score": pa.array([score for _, _, score in rows], pa.float64()),
+            "household": pa.array([False] * len(rows), pa.bool_()),
         }
     )
 

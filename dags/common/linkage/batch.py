@@ -27,7 +27,9 @@ def batch_pairs(records: pa.Table, people: pa.Table, model: LinkageModel, *, wit
         `record_key`, then `person_id` or `other_record_key` (the other one is null; each pair of records once), the
         comparison vector, `score`, and `household`: whether the pair is two people of one household.
     """
-    records = usable(records)
+    # In the order of the keys, since crosswise names score differently the other way round: which record of a pair
+    # is the left one must not depend on the order of the rows.
+    records = usable(records).sort_by("record_key")
     keys, people_count = records["record_key"], people.num_rows
     left, right = records.select(STANDARDISED), people.select(STANDARDISED)
     if with_batch:

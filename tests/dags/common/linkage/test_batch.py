@@ -1,0 +1,129 @@
+"""Candidate pairs of a batch, held against comparing everything with everything."""
+
+import math
+from itertools import combinations, product
+from typing import Any
+
+import pyarrow as pa
+from common.linkage.batch import batch_pairs, usable
+from common.linkage.model import STARTING_MODEL
+from common.linkage.standardise import STANDARDISED
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jellyfish import jaro_winkler_similarity
+
+MODEL = STARTING_MODEL
+STD = ("first_name_std", "last_name_std", "address_std")
+
+Person = tuple[str | None, str | None, str | None]
+people_lists = st.lists(
+    st.tuples(
+        st.sampled_from(["ann", "anna", "anne", "smith", None]),
+        st.sampled_from(["smith", "smyth", "ann", "jones", None]),
+        st.sampled_from(["12 main st troy", "troy 12 main st", "12 main st", "7 oak ave", None]),
+    ),
+    max_size=6,
+)
+
+
+def columns(people: list[Person]) -> dict[str, pa.Array]:
+    values = {name: pa.array([person[place] for person in people], pa.string()) for place, name in enumerate(STD)}
+    return {name: values.get(name, pa.nulls(len(people), pa.string())) for name in STANDARDISED}
+
+
+def batch(people: list[Person], quarantined: set[int]) -> pa.Table:
+    reasons = ["NO_NAME" if place in quarantined else None for place in range(len(people))]
+    return pa.table(
+        {
+            "record_key": pa.array([f"r{place}" for place in range(len(people))], pa.string()),
+            **columns(people),
+            "quarantine_reason": pa.array(reasons, pa.string()),
+        }
+    )
+
+
+def existing(people: list[Person]) -> pa.Table:
+    ids = [2**60 + 7 * place for place in range(len(people))]
+    return pa.table({"person_id": pa.array(ids, pa.int64()), **columns(people)})
+
+
+def expected_score(left: Person, right: Person) -> float:
+    """The score of a pair, written down once more in plain Python."""
+
+    def term(name: str, a: str | None, b: str | None) -> float:
+        curve = MODEL.curves[name]
+        if a is None or b is None:
+            return curve.missing
+        words = [" ".join(sorted(text.split(" "))) for text in (a, b)]
+        similarity = jaro_winkler_similarity(a, b)
+        return float(curve([max(similarity, jaro_winkler_similarity(*words)) if name == "address" else similarity])[0])
+
+    def log_odds(first: str | None, last: str | None) -> float:
+        return term("first_name", left[0], first) + term("last_name", left[1], last)
+
+    names = log_odds(right[0], right[1])
+    if None not in (*left[:2], *right[:2]):
+        names = max(names, log_odds(right[1], right[0]) + MODEL.swapped)
+    return 1 / (1 + math.exp(-(MODEL.intercept + names + term("address", left[2], right[2]))))
+
+
+def found(pairs: pa.Table) -> dict[tuple[str, Any], float]:
+    result = {}
+    for row in pairs.to_pylist():
+        assert (row["person_id"] is None) != (row["other_record_key"] is None)
+        other = row["person_id"] if row["other_record_key"] is None else row["other_record_key"]
+        key = (row["record_key"], other) if isinstance(other, int) else tuple(sorted((row["record_key"], other)))
+        assert key not in result, "each pair once"
+        result[key] = row["score"]
+    return result
+
+
+def same_pairs(pairs: dict[tuple[str, Any], float], expected: dict[tuple[str, Any], float]) -> bool:
+    return pairs.keys() == expected.keys() and all(math.isclose(pairs[key], expected[key]) for key in pairs)
+
+
+@settings(max_examples=60)
+@given(people_lists, people_lists, st.sets(st.integers(0, 5), max_size=2))
+def test_the_pairs_are_those_of_comparing_everything(
+    records: list[Person], people: list[Person], quarantined: set[int]
+) -> None:
+    good = [place for place in range(len(records)) if place not in quarantined]
+    with_people = {
+        (f"r{place}", 2**60 + 7 * other): expected_score(records[place], people[other])
+        for place, other in product(good, range(len(people)))
+    }
+    within = {(f"r{a}", f"r{b}"): expected_score(records[a], records[b]) for a, b in combinations(good, 2)}
+    with_people, within = (
+        {key: score for key, score in pairs.items() if score >= MODEL.review_at} for pairs in (with_people, within)
+    )
+    table = batch(records, quarantined)
+    assert usable(table)["record_key"].to_pylist() == [f"r{place}" for place in good]
+    alone = batch_pairs(table, existing(people), MODEL, with_batch=False)
+    assert same_pairs(found(alone), with_people)
+    both = batch_pairs(table, existing(people), MODEL, with_batch=True)
+    assert same_pairs(found(both), with_people | within)
+    assert alone.schema == both.schema, "shards are concatenated"
+
+
+@settings(max_examples=30)
+@given(people_lists, people_lists, st.integers(1, 7))
+def test_shards_together_find_what_the_whole_table_does(
+    records: list[Person], people: list[Person], shards: int
+) -> None:
+    table, everybody = batch(records, set()), existing(people)
+    whole = found(batch_pairs(table, everybody, MODEL, with_batch=True))
+    size = max(1, -(-len(people) // shards))
+    starts = range(0, max(len(people), 1), size)
+    parts = [batch_pairs(table, everybody.slice(s, size), MODEL, with_batch=s == 0) for s in starts]
+    assert found(pa.concat_tables(parts)) == whole
+
+
+@settings(max_examples=30)
+@example([("ann", "smyth", "12 main st"), ("smith", "ann", "12 main st")], [])
+@given(people_lists, people_lists)
+def test_the_order_of_the_rows_does_not_matter(records: list[Person], people: list[Person]) -> None:
+    """Not even for crosswise names, which score differently the other way round."""
+    table, everybody = batch(records, set()), existing(people)
+    backwards = table.take(pa.array(range(len(records))[::-1], pa.int64()))
+    expected = found(batch_pairs(table, everybody, MODEL, with_batch=True))
+    assert found(batch_pairs(backwards, everybody, MODEL, with_batch=True)) == expected

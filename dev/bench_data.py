@@ -80,7 +80,7 @@ def _syllable_names(random: Random) -> Sequence[pa.Array]:
     first, last, street, city = (_syllables(size, random) for size in (30_000, 300_000, 50_000, 10_000))
     kinds = pa.array(random.choice(["st", "ave", "rd", "ln", "ct", "dr", "way"], len(street)))
     streets = pc.binary_join_element_wise(street, kinds, " ")
-    return [_by_frequency(first, 1.0, random), _by_frequency(last, 0.8, random), streets, city]
+    return [_by_frequency(first, 0.8, random), _by_frequency(last, 0.8, random), streets, city]
 
 
 def _syllables(count: int, random: Random) -> pa.Array:

@@ -4,132 +4,115 @@ Why nothing is missed. The log-odds of a pair are a sum with one term per compar
 maximum of its curve (or the level of a missing value, if that is higher). So the terms known so far plus the
 maxima of the others bound a pair, and a pair is left out only where that bound misses the threshold:
 
-1. The two names together must reach `names_least`: the threshold less the most that an address can add.
-2. So a pair has a **driver**: either its first names contribute at least `split`, or its last names contribute
-   more than `names_least - split`. Each case is a pass of its own, the second without the pairs of the first.
-   For any `split` the two passes together are complete, so it is chosen by cost alone, on a sample.
-3. A pass goes through the distinct values of its driver on the left, finds the similar ones among the distinct
-   values on the right, and follows only these to the records that bear them.
-4. There the other name, the **follower**, must make up what is missing, and then the address. What is needed
-   of a field is turned into the least similarity that will do (its curve, read backwards), and a value is
-   compared only if its length, its characters and its first letters allow that much (see `jaro_winkler`).
+1. The two names together must reach the threshold less the most that an address can add.
+2. So for any `split`, a pair has first names that contribute at least `split`, or last names that contribute more
+   than the rest. Each case is a pass of its own, led by that name; the second leaves out the pairs of the first.
+   Both together are complete whatever the split, so it is chosen by cost alone, on a sample.
+3. A pass compares distinct names first, then the other name of those records only, then their addresses; each
+   time the least similarity that will do follows from the terms known so far (a curve read backwards), and a
+   value whose length, characters and first letters cannot reach it is not compared (see `walk`).
 
-A record without a first name can only be driven by its last name, and the other way round; swapped names are
-passes of the same kind in which the left first names meet the right last names. What is found is scored by the
-reference (`comparison`), which decides; the filter is more generous than that by `SLACK`, so that rounding
-never decides.
+A record without a first name can only be led by its last name, and the other way round: passes of their own.
+Swapped names are passes in which the left first names meet the right last names. What is found is scored by the
+reference (`comparison`), which decides; the walk is more generous than that by `SLACK`, so that rounding never
+decides.
 """
 
 import math
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.linkage.comparison import COLUMNS, Rows, comparison_vectors
-from common.linkage.jaro_winkler import (
-    Texts,
-    common_prefix,
-    compiled,
-    describe,
-    forget,
-    most_similar,
-    popcount,
-    prepare,
-    similarity,
-    sort_tokens,
-    texts,
+from common.linkage.jaro_winkler import memory
+from common.linkage.model import LinkageModel
+from common.linkage.walk import (
+    ANY,
+    ASCENDING,
+    NONE,
+    ONCE,
+    SLACK,
+    Goal,
+    Index,
+    Pass,
+    Records,
+    Work,
+    some_of,
+    steps,
+    walk,
 )
-from common.linkage.model import Curve, Floats, LinkageModel
 
-SLACK = 1e-9
-"""Log-odds and similarities by which the filter is more generous than the reference."""
+SAMPLE = 60
+"""Left records on which the cost of a pass is measured beforehand."""
 
-NONE = -1
-"""Code of a missing value."""
-
-
-class Steps(NamedTuple):
-    """A `Curve` as compiled code takes it; `best` is the most it can contribute."""
-
-    x: Floats
-    y: Floats
-    missing: float
-    best: float
+SPLITS = (0.5, 0.3, 0.7, 0.0, 1.0)
+"""Splits that are tried: 0 leaves all to the first name, 1 to the last name."""
 
 
-class Dictionary(NamedTuple):
-    """The distinct values of a name, ordered so that values of one length and first letter form a group."""
-
-    values: Texts
-    group: Rows  # where each group starts, and a last one where they end
-
-
-class Index(NamedTuple):
-    """Records in the order of one name, the driver: values -> pairs of names -> rows.
+@dataclass(frozen=True)
+class Budget:
+    """How much one call may do before it gives up.
 
     Attributes:
-        driver: the distinct values of the name that leads.
-        follower: the distinct values of the other name.
-        names: where the name pairs of each driver value start; those of missing drivers come last.
-        driver_code: of each name pair.
-        follower_code: of each name pair, `NONE` where it is missing.
-        follower_signature, follower_prefix, follower_length: of each name pair, side by side for speed.
-        row_start: where the rows of each name pair start in `rows`.
-        rows: row numbers in the table.
+        pairs: candidate pairs, at most; each takes the reference some 20 microseconds.
+        comparisons: pairs of addresses looked at, at most; a core does some ten million a second.
+        rows: right records held encoded at a time, some 300 bytes each: the bound on memory.
+        cores: threads to use.
     """
 
-    driver: Dictionary
-    follower: Dictionary
-    names: Rows
-    driver_code: Rows
-    follower_code: Rows
-    follower_signature: npt.NDArray[np.uint64]
-    follower_prefix: npt.NDArray[np.uint32]
-    follower_length: Rows
-    row_start: Rows
-    rows: Rows
+    pairs: int = 5_000_000
+    comparisons: int = 10_000_000_000
+    rows: int = 16_000_000
+    cores: int = os.cpu_count() or 1
 
 
-class Addresses(NamedTuple):
-    """The addresses of all rows, as written and with sorted words (same places, same characters)."""
-
-    written: Texts
-    ordered: Texts
-
-
-class Goal(NamedTuple):
-    """What the pairs of a pass must reach, in log-odds.
+@dataclass(frozen=True)
+class Progress:
+    """How far a call has come with `right`, or with the part of it that is held at a time.
 
     Attributes:
-        least: of the whole pair, without the intercept.
-        driver_least: of the driver.
-        follower_below: pairs whose follower contributes this much belong to another pass.
-        missing: whether missing names count as such; in a swapped pass they rule a pair out.
-        within: whether left and right are one table, of which each pair is wanted once.
+        share: of the work, in [0, 1].
+        found: pairs found so far; the reference has not yet decided on them.
+        pairs: that all of the work is expected to find.
+        comparisons: of addresses, that all of the work is expected to take.
+        core_seconds: that all of the work is expected to take; a rough figure.
     """
 
-    least: float
-    driver_least: float
-    follower_below: float
-    missing: bool
-    within: bool
+    share: float
+    found: int
+    pairs: int
+    comparisons: int
+    core_seconds: float
 
 
-class Pass(NamedTuple):
-    """One walk through the records: who leads, by which curves, towards what."""
+class CandidateExplosion(RuntimeError):
+    """More work or candidate pairs than the budget allows. The message shows no value of any record.
 
-    left: Index
-    right: Index
-    driver: Steps
-    follower: Steps
-    goal: Goal
+    Attributes:
+        pairs: candidate pairs: expected, or found before giving up.
+        comparisons: pairs of addresses, likewise.
+        frequent: first name, last name and number of pairs, of the names that are most often the same.
+    """
+
+    def __init__(self, work: Work, budget: Budget, frequent: list[tuple[str | None, str | None, int]]) -> None:
+        self.pairs, self.comparisons, self.frequent = int(work.pairs), int(work.addresses), frequent
+        causes = "; ".join(f"{mask(first)} {mask(last)} in {count:,} pairs" for first, last, count in frequent)
+        super().__init__(
+            f"at least {self.pairs:,} candidate pairs and {self.comparisons:,} comparisons of addresses, where"
+            f" {budget.pairs:,} and {budget.comparisons:,} are allowed; most often the same: {causes or 'no names'}"
+        )
+
+
+def mask(value: str | None) -> str:
+    """What may be shown of a value: how long it is."""
+    return "(missing)" if value is None else "*" * min(len(value), 20)
 
 
 def candidate_pairs(
@@ -137,8 +120,8 @@ def candidate_pairs(
     right: pa.Table | None,
     model: LinkageModel,
     at: float,
-    *,
-    cores: int | None = None,
+    budget: Budget | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
 ) -> pa.Table:
     """All pairs with a match score of at least `at`.
 
@@ -147,354 +130,211 @@ def candidate_pairs(
         right: records or people with the same columns; None compares `left` with itself, each pair once.
         model: any linkage model.
         at: least match score, in (0, 1).
-        cores: threads to use; all cores if None.
+        budget: limits of work and memory; the usual ones if None.
+        progress: called from this thread before the work begins, with what is expected, and some 30 times after.
 
     Returns:
         `left_row`, `right_row` (int64, in ascending order; left_row < right_row if `right` is None), the
         comparison vector and `score`.
+
+    Raises:
+        CandidateExplosion: the budget does not allow it; raised before the work begins if a sample shows it.
+        ValueError: a value is not ASCII, or `at` is out of range.
     """
+    if not 0 < at < 1:
+        raise ValueError("the least match score must lie between 0 and 1")
+    budget = budget or Budget()
     others = left if right is None else right
     lowest = at * (1 - 1e-15)  # the score itself is rounded too
     least = math.log(lowest) - math.log1p(-lowest) - model.intercept - SLACK
     records = Records(left)
-    other_records = records if right is None else Records(others)
-    address = _steps(model.curves["address"])
-    found = []
-    for step in passes(records, other_records, model, least, within=right is None):
-        found.append(_run(step, records.addresses, other_records.addresses, address, cores or os.cpu_count() or 1))
-    rows = np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), np.int64)
-    vectors = comparison_vectors(left, others, rows[:, 0], rows[:, 1], model)
-    pairs = vectors.add_column(0, "left_row", pa.array(rows[:, 0])).add_column(1, "right_row", pa.array(rows[:, 1]))
+    found = [np.empty((0, 2), np.int64)]
+    held = len(others) if right is None else budget.rows
+    for begin in range(0, len(others), max(held, 1)):
+        other_records = records if right is None else Records(others.slice(begin, held))
+        try:
+            rows = _find(records, other_records, model, least, budget, progress)
+        except _OverBudgetError as error:
+            raise CandidateExplosion(error.work, budget, frequent_names(left, others)) from None
+        found.append(rows + np.array([0, begin]))
+    rows = np.concatenate(found)
+    if right is None:
+        rows = np.sort(rows[rows[:, 0] != rows[:, 1]], axis=1)
+    left_rows, right_rows = np.divmod(np.unique(rows[:, 0] * len(others) + rows[:, 1]), max(len(others), 1))
+    vectors = comparison_vectors(left, others, left_rows, right_rows, model)
+    pairs = vectors.add_column(0, "left_row", pa.array(left_rows)).add_column(1, "right_row", pa.array(right_rows))
     return pairs.filter(pc.greater_equal(pairs["score"], at))
 
 
-class Records:
-    """A table of records, encoded for the passes."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self.first, self.first_code = _dictionary(table[COLUMNS["first_name"]])
-        self.last, self.last_code = _dictionary(table[COLUMNS["last_name"]])
-        written = texts(_whole(table[COLUMNS["address"]]))
-        ordered = np.empty_like(written.data)
-        sort_tokens(written.data, written.start, ordered)
-        self.addresses = Addresses(written, with_data(written, ordered))
-
-    def index(self, by: str, rows: Rows) -> Index:
-        """The given rows in the order of their `first` or `last` name."""
-        sides = (self.first, self.first_code), (self.last, self.last_code)
-        (driver, driver_code), (follower, follower_code) = sides if by == "first" else sides[::-1]
-        driver_count, follower_count = len(driver.values.known), len(follower.values.known)
-        leading = np.where(driver_code[rows] == NONE, driver_count, driver_code[rows])
-        key = leading * (follower_count + 1) + follower_code[rows] + 1
-        order = np.argsort(key)
-        key = key[order]
-        begins = np.flatnonzero(np.diff(key, prepend=-1))
-        driver_of, follower_of = np.divmod(key[begins], follower_count + 1)
-        follower_of -= 1
-        lengths = np.append(np.diff(follower.values.start), 0)
-        return Index(
-            driver,
-            follower,
-            np.searchsorted(driver_of, np.arange(driver_count + 2)),
-            np.where(driver_of == driver_count, NONE, driver_of),
-            follower_of,
-            np.append(follower.values.signature, np.uint64(0))[follower_of],
-            np.append(follower.values.prefix, np.uint32(0))[follower_of],
-            lengths[follower_of],
-            np.append(begins, len(rows)),
-            rows[order],
+def frequent_names(left: pa.Table, right: pa.Table, most: int = 3) -> list[tuple[str | None, str | None, int]]:
+    """The (first name, last name, pairs) that are the same on both sides in most pairs, most frequent first."""
+    names = [COLUMNS["first_name"], COLUMNS["last_name"]]
+    counts = []
+    for table in (left, right):
+        grouped = table.select(names).group_by(names).aggregate([([], "count_all")]).to_pydict()
+        counts.append(
+            dict(zip(zip(*(grouped[name] for name in names), strict=True), grouped["count_all"], strict=True))
         )
+    pairs = [(*name, count * counts[1].get(name, 0)) for name, count in counts[0].items()]
+    return sorted((pair for pair in pairs if pair[2] > 0), key=lambda pair: -pair[2])[:most]
 
 
-def passes(left: Records, right: Records, model: LinkageModel, least: float, within: bool) -> Iterator[Pass]:
-    """The passes that together find every pair of at least so many log-odds."""
-    first, last = _steps(model.curves["first_name"]), _steps(model.curves["last_name"])
-    address_best = _steps(model.curves["address"]).best
+class _OverBudgetError(Exception):
+    def __init__(self, work: Work) -> None:
+        super().__init__("over budget")
+        self.work = work
+
+
+class _Arrangement(NamedTuple):
+    """Complete left records against right ones, names straight or swapped."""
+
+    goal: Goal  # driver_least: of both names together
+    left: tuple[Index, Index]  # by first and by last name
+    right: tuple[Index, Index]  # by what the left first and the left last name are compared with
+    best: tuple[float, float]  # the most that the first and the last name contribute
+
+
+def _find(
+    left: Records,
+    right: Records,
+    model: LinkageModel,
+    least: float,
+    budget: Budget,
+    progress: Callable[[Progress], None],
+) -> Rows:
+    """Row pairs of at least `least` log-odds, without the intercept: n x 2, and a few more that the reference drops.
+
+    If `right` is `left`, they may come in either order, or both.
+    """
+    passes, works = [], []
+    for alternatives in _plan(left, right, model, least):
+        chosen, chosen_works, cost = [], [], math.inf
+        for step_list in alternatives:
+            measured = [_measure(step, cost) for step in step_list]
+            total = sum(work.scanning + work.comparing for work in measured)
+            if total < cost:
+                chosen, chosen_works, cost = step_list, measured, total
+        passes += chosen
+        works += chosen_works
+    expected = Work(*(sum(values) for values in zip(*works, strict=True))) if works else Work(0, 0, 0, 0)
+    if expected.addresses > budget.comparisons or expected.pairs > budget.pairs:
+        raise _OverBudgetError(expected)
+    return _run(passes, works, expected, budget, progress)
+
+
+def _plan(left: Records, right: Records, model: LinkageModel, least: float) -> Iterator[list[list[Pass]]]:
+    """Alternatives, of which one each must be run: lists of passes that find the same pairs."""
+    first, last, address = (steps(model.curves[name]) for name in ("first_name", "last_name", "address"))
+    within = right is left
+    room = memory(*left.texts(), *right.texts())
     everyone = np.arange(len(right.first_code))
     by_first, by_last = right.index("first", everyone), right.index("last", everyone)
+
+    def led(by: str, records: Index, others: Index, goal: Goal) -> Pass:
+        curves = (first, last) if by == "first" else (last, first)
+        return Pass(records, others, left.addresses, right.addresses, *curves, address, goal, room)
+
+    # records with a name missing are led by the other one, or by the missing level itself
     no_first, no_last = left.first_code == NONE, left.last_code == NONE
+    names = least - address.best
+    goal = Goal(least, 0.0, math.inf, missing=True, order=ANY)
+    only_last, only_first = np.flatnonzero(no_first & ~no_last), np.flatnonzero(no_last)
+    lone_last = led("last", left.index("last", only_last), by_last, goal._replace(driver_least=names - first.missing))
+    lone_first = led(
+        "first", left.index("first", only_first), by_first, goal._replace(driver_least=names - last.missing)
+    )
+    yield [[lone_last, lone_first]]
+
     complete = np.flatnonzero(~no_first & ~no_last)
-    lefts = left.index("first", complete), left.index("last", complete)
-
-    for swapped in (False, True):
-        rights = (by_last, by_first) if swapped else (by_first, by_last)
-        needed = least - model.swapped if swapped else least
-        names = needed - address_best
-        best = (first.y[-1], last.y[-1]) if swapped else (first.best, last.best)
-        lowest = names - best[1]
-        split = 0.5 * (lowest + best[0])
-        if split <= best[0]:
-            goal = Goal(needed, max(split, lowest), math.inf, not swapped, within)
-            yield Pass(lefts[0], rights[0], first, last, goal)
-        if split > lowest:
-            goal = Goal(needed, max(names - split, names - best[0]), split, not swapped, within)
-            yield Pass(lefts[1], rights[1], last, first, goal)
-
-    names = least - address_best
-    goal = Goal(least, names - first.missing, math.inf, True, within)
-    yield Pass(left.index("last", np.flatnonzero(no_first & ~no_last)), by_last, last, first, goal)
-    goal = Goal(least, names - last.missing, math.inf, True, within)
-    yield Pass(left.index("first", np.flatnonzero(no_last)), by_first, first, last, goal)
-
-
-def _run(step: Pass, left: Addresses, right: Addresses, address: Steps, cores: int) -> Rows:
-    """Row pairs that a pass finds, as an n x 2 array."""
-    count = len(step.left.driver_code)
-    bounds = np.unique(np.linspace(0, count, min(count, 16 * cores) + 1).astype(np.int64))
-
-    def part(begin: int, end: int) -> Rows:
-        return find(begin, end, *step[:2], left, right, *step[2:4], address, step.goal)
-
-    with ThreadPoolExecutor(cores) as pool:
-        parts = list(pool.map(part, bounds[:-1], bounds[1:]))
-    return np.concatenate([np.empty((0, 2), np.int64), *parts])
-
-
-def _steps(curve: Curve) -> Steps:
-    y = np.asarray(curve.log_odds, np.float64)
-    return Steps(np.asarray(curve.similarities, np.float64), y, float(curve.missing), max(float(y[-1]), curve.missing))
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays([pa.nulls(0, pa.large_string()), *column.cast(pa.large_string()).chunks])
-
-
-def _dictionary(column: pa.ChunkedArray) -> tuple[Dictionary, Rows]:
-    """The distinct values of a name, and the code of every row."""
-    encoded = _whole(column).dictionary_encode()
-    values = encoded.dictionary
-    found = texts(values)
-    key = np.diff(found.start) * 256 + (found.prefix & 255)
-    order = np.argsort(key, kind="stable")
-    rank = np.empty(len(order) + 1, np.int64)
-    rank[order] = np.arange(len(order))
-    rank[-1] = NONE
-    groups = np.flatnonzero(np.diff(key[order], prepend=-1))
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return Dictionary(texts(values.take(pa.array(order))), np.append(groups, len(order))), rank[codes]
-
-
-def with_data(values: Texts, data: npt.NDArray[np.uint8]) -> Texts:
-    """The same values with other characters: of the same lengths."""
-    return describe(data, values.start, values.known)
-
-
-@compiled
-def contribution(curve, similarity):  # type: ignore[no-untyped-def]
-    """Log-odds that a curve gives to a similarity."""
-    x, y = curve.x, curve.y
-    if similarity >= x[-1]:
-        return y[-1]
-    if similarity <= x[0]:
-        return y[0]
-    k = 1
-    while x[k] < similarity:
-        k += 1
-    return y[k - 1] + (y[k] - y[k - 1]) * ((similarity - x[k - 1]) / (x[k] - x[k - 1]))
-
-
-@compiled
-def least_similarity(curve, needed):  # type: ignore[no-untyped-def]
-    """Least similarity that contributes `needed` log-odds, a little less to be safe: -1 for any, 2 for none."""
-    x, y = curve.x, curve.y
-    if needed <= y[0]:
-        return -1.0
-    if needed > y[-1]:
-        return 2.0
-    k = 1
-    while y[k] < needed:
-        k += 1
-    return x[k - 1] + (x[k] - x[k - 1]) * ((needed - y[k - 1]) / (y[k] - y[k - 1])) - 2 * SLACK
-
-
-@compiled
-def similar_values(code, left, right, curve, goal, masks, codes, log_odds):  # type: ignore[no-untyped-def]
-    """Write the values on the right that contribute enough, and their log-odds; return how many."""
-    count = 0
-    everyone = len(right.group) and len(right.values.known)
-    if code != NONE:
-        least = least_similarity(curve, goal.driver_least)
-        data, start, signatures, prefixes = (
-            right.values.data,
-            right.values.start,
-            right.values.signature,
-            right.values.prefix,
-        )
-        value = left.values.data[left.values.start[code] : left.values.start[code + 1]]
-        bits, head, length = left.values.signature[code], left.values.prefix[code], len(value)
-        prepare(masks, value)
-        for g in range(len(right.group) - 1):
-            begin, end = right.group[g], right.group[g + 1]
-            other_length = start[begin + 1] - start[begin]
-            shorter = min(length, other_length)
-            prefix = min(4, shorter) if (prefixes[begin] ^ head) & np.uint32(255) == 0 else 0
-            matches = 0
-            while matches <= shorter and most_similar(matches, length, other_length, prefix) < least:
-                matches += 1
-            if matches > shorter:
-                continue
-            spare = length - matches
-            for j in range(begin, end):
-                if np.int64(popcount(bits & ~signatures[j])) <= spare:
-                    prefix = common_prefix(head, prefixes[j], shorter)
-                    found = similarity(masks, value, data, start[j], start[j + 1], prefix, least)
-                    if found >= least:
-                        codes[count], log_odds[count] = j, contribution(curve, found + SLACK)
-                        count += 1
-        forget(masks, value)
-    if goal.missing and curve.missing >= goal.driver_least:
-        for j in range(0 if code == NONE else everyone, everyone + 1):
-            codes[count], log_odds[count] = j, curve.missing
-            count += 1
-    return count
-
-
-CAPACITY = 4096
-
-
-@compiled
-def find(begin, end, left, right, left_addresses, right_addresses, driver, follower, address, goal):  # type: ignore[no-untyped-def]
-    """Row pairs of the left name pairs `begin` to `end` that can reach the goal."""
-    everyone = len(right.driver.values.known)
-    codes, log_odds = np.empty(everyone + 1, np.int64), np.empty(everyone + 1, np.float64)
-    masks, address_masks, ordered_masks = np.zeros(256, np.uint64), np.zeros(256, np.uint64), np.zeros(256, np.uint64)
-    asked, needed = np.empty(CAPACITY, np.int64), np.empty(CAPACITY, np.float64)
-    names, row_start = right.names, right.row_start
-    signatures, prefixes, lengths, follower_codes = (
-        right.follower_signature,
-        right.follower_prefix,
-        right.follower_length,
-        right.follower_code,
+    if within:  # pairs of a complete record and an incomplete one have just been found
+        by_first, by_last = right.index("first", complete), right.index("last", complete)
+        lefts = (by_first, by_last)
+    else:
+        lefts = (left.index("first", complete), left.index("last", complete))
+    missing = Goal(least, names, math.inf, missing=not within, order=ONCE if within else ANY)
+    crossed = Goal(
+        least - model.swapped, names - model.swapped, math.inf, missing=False, order=ASCENDING if within else ANY
     )
-    data, start = right.follower.values.data, right.follower.values.start
-    pairs, found, near = np.empty((1024, 2), np.int64), 0, 0
-    names_least = goal.least - address.best
-    for name in range(begin, end):
-        code = left.driver_code[name]
-        if name == begin or code != left.driver_code[name - 1]:
-            near = similar_values(code, left.driver, right.driver, driver, goal, masks, codes, log_odds)
-        other = left.follower_code[name]
-        value = left.follower.values.data[0:0]
-        if other != NONE:
-            value = left.follower.values.data[left.follower.values.start[other] : left.follower.values.start[other + 1]]
-        bits, head, length = left.follower_signature[name], left.follower_prefix[name], len(value)
-        prepare(masks, value)
-        waiting = 0
-        for n in range(near):
-            least = least_similarity(follower, names_least - log_odds[n])
-            missing = (
-                goal.missing
-                and log_odds[n] + follower.missing >= names_least
-                and follower.missing < goal.follower_below
-            )
-            if least > 1 and not missing:
-                continue
-            for k in range(names[codes[n]], names[codes[n] + 1]):
-                if other == NONE or follower_codes[k] == NONE:
-                    if not missing:
-                        continue
-                    both = log_odds[n] + follower.missing
-                else:
-                    shorter = min(length, lengths[k])
-                    matches = min(length - np.int64(popcount(bits & ~signatures[k])), shorter)
-                    prefix = common_prefix(head, prefixes[k], shorter)
-                    if most_similar(matches, length, lengths[k], prefix) < least:
-                        continue
-                    j = follower_codes[k]
-                    alike = similarity(masks, value, data, start[j], start[j + 1], prefix, least)
-                    if alike < least:
-                        continue
-                    worth = contribution(follower, alike + SLACK)
-                    if worth >= goal.follower_below:
-                        continue
-                    both = log_odds[n] + worth
-                asked[waiting], needed[waiting] = k, goal.least - both
-                waiting += 1
-                if waiting == CAPACITY:
-                    pairs, found = compare_addresses(
-                        name,
-                        asked[:waiting],
-                        needed[:waiting],
-                        left,
-                        right,
-                        left_addresses,
-                        right_addresses,
-                        address,
-                        goal,
-                        address_masks,
-                        ordered_masks,
-                        pairs,
-                        found,
-                    )
-                    waiting = 0
-        forget(masks, value)
-        pairs, found = compare_addresses(
-            name,
-            asked[:waiting],
-            needed[:waiting],
-            left,
-            right,
-            left_addresses,
-            right_addresses,
-            address,
-            goal,
-            address_masks,
-            ordered_masks,
-            pairs,
-            found,
+    known_best = (float(first.y[-1]), float(last.y[-1]))
+    for arrangement in (
+        _Arrangement(missing, lefts, (by_first, by_last), known_best if within else (first.best, last.best)),
+        _Arrangement(crossed, lefts, (by_last, by_first), known_best),
+    ):
+        names_least, best = arrangement.goal.driver_least, arrangement.best
+        lowest = names_least - best[1]
+        if lowest <= best[0]:
+            yield [list(_split(arrangement, lowest + share * (best[0] - lowest), share, led)) for share in SPLITS]
+
+
+def _split(
+    arrangement: _Arrangement, split: float, share: float, led: Callable[[str, Index, Index, Goal], Pass]
+) -> Iterator[Pass]:
+    """First names that contribute at least `split`, and the rest: last names that make up for less than that."""
+    goal, names_least = arrangement.goal, arrangement.goal.driver_least
+    if share < 1:
+        yield led("first", arrangement.left[0], arrangement.right[0], goal._replace(driver_least=split))
+    if share > 0:
+        below = split if share < 1 else math.inf
+        least = names_least - min(split, arrangement.best[0])
+        yield led(
+            "last", arrangement.left[1], arrangement.right[1], goal._replace(driver_least=least, follower_below=below)
         )
-    return pairs[:found]
 
 
-@compiled
-def compare_addresses(
-    name, asked, needed, left, right, left_addresses, right_addresses, curve, goal, masks, ordered_masks, pairs, found
-):  # type: ignore[no-untyped-def]
-    """Compare the addresses of all rows of a left name pair with those of the right name pairs asked for."""
-    rows, row_start = right.rows, right.row_start
-    start, known, signatures = (
-        right_addresses.written.start,
-        right_addresses.written.known,
-        right_addresses.written.signature,
-    )
-    data, prefixes = right_addresses.written.data, right_addresses.written.prefix
-    ordered_data, ordered_prefixes = right_addresses.ordered.data, right_addresses.ordered.prefix
-    for row in left.rows[left.row_start[name] : left.row_start[name + 1]]:
-        begin, end = left_addresses.written.start[row], left_addresses.written.start[row + 1]
-        value, ordered = left_addresses.written.data[begin:end], left_addresses.ordered.data[begin:end]
-        head, ordered_head = left_addresses.written.prefix[row], left_addresses.ordered.prefix[row]
-        bits, length = left_addresses.written.signature[row], end - begin
-        prepare(masks, value)
-        prepare(ordered_masks, ordered)
-        for n in range(len(asked)):
-            least = least_similarity(curve, needed[n])
-            for k in range(row_start[asked[n]], row_start[asked[n] + 1]):
-                other = rows[k]
-                if goal.within and other <= row:
-                    continue
-                if not left_addresses.written.known[row] or not known[other]:
-                    if curve.missing < needed[n]:
-                        continue
-                elif least > 0:
-                    other_length = start[other + 1] - start[other]
-                    shorter = min(length, other_length)
-                    matches = min(length - np.int64(popcount(bits & ~signatures[other])), shorter)
-                    prefix = common_prefix(head, prefixes[other], shorter)
-                    ordered_prefix = common_prefix(ordered_head, ordered_prefixes[other], shorter)
-                    if most_similar(matches, length, other_length, max(prefix, ordered_prefix)) < least:
-                        continue
-                    if (
-                        similarity(masks, value, data, start[other], start[other + 1], prefix, least) < least
-                        and similarity(
-                            ordered_masks, ordered, ordered_data, start[other], start[other + 1], ordered_prefix, least
-                        )
-                        < least
-                    ):
-                        continue
-                if found == len(pairs):
-                    pairs = np.concatenate((pairs, pairs))
-                pairs[found, 0], pairs[found, 1] = row, other
-                found += 1
-        forget(masks, value)
-        forget(ordered_masks, ordered)
-    return pairs, found
+def _measure(step: Pass, most: float) -> Work:
+    """The work of a pass, from a sample of its left records; given up where it exceeds `most` nanoseconds."""
+    count = len(step.left.rows)
+    if not count:
+        return Work(0, 0, 0, 0)
+    chosen = np.sort(np.random.default_rng(0).choice(count, min(SAMPLE, count), replace=False))
+    # the numbers of name pairs, on which ONCE depends, are others in a sample
+    goal = step.goal._replace(order=min(step.goal.order, ASCENDING))
+    sample = step._replace(left=some_of(step.left, chosen), goal=goal)
+    rows, values, sampled = count / len(chosen), _distinct(step.left), _distinct(sample.left)
+    done = np.zeros(4)
+    for name in range(len(sample.left.driver_code)):
+        _, work = walk(name, name + 1, sample, 5_000_000, 1_000_000)
+        done += work * np.array([values / sampled, rows, rows, rows])
+        if done[0] + done[1] > most:
+            break
+    return Work(*done.tolist())
+
+
+def _distinct(index: Index) -> int:
+    return int(np.count_nonzero(np.diff(index.driver_code, prepend=NONE - 1)))
+
+
+def _run(
+    passes: list[Pass], works: list[Work], expected: Work, budget: Budget, progress: Callable[[Progress], None]
+) -> Rows:
+    """Walk the passes in parts, on all threads."""
+    parts, weights = [], []
+    for step, work in zip(passes, works, strict=True):
+        names = len(step.left.driver_code)
+        bounds = np.unique(np.linspace(0, names, min(names, 16 * budget.cores) + 1).astype(np.int64))
+        for begin, end in pairwise(bounds):
+            parts.append((begin, end, step))
+            weights.append((work.scanning + work.comparing + 1) / (len(bounds) - 1))
+    found, addresses, pairs, share, shown = [np.empty((0, 2), np.int64)], 0, 0, 0.0, 0.0
+
+    def report() -> None:
+        seconds = (expected.scanning + expected.comparing) * 1e-9
+        progress(Progress(min(share, 1.0), pairs, int(expected.pairs), int(expected.addresses), seconds))
+
+    report()
+    with ThreadPoolExecutor(budget.cores) as pool:
+        waiting = {
+            pool.submit(walk, *part, budget.comparisons, budget.pairs): weight / sum(weights)
+            for part, weight in zip(parts, weights, strict=True)
+        }
+        for future in as_completed(waiting):
+            rows, work = future.result()
+            found.append(rows)
+            addresses, pairs, share = addresses + int(work[2]), pairs + len(rows), share + waiting[future]
+            if addresses > budget.comparisons or pairs > budget.pairs:
+                pool.shutdown(cancel_futures=True)
+                raise _OverBudgetError(expected._replace(addresses=addresses, pairs=pairs))
+            if share >= shown + 1 / 30:
+                shown = share
+                report()
+    return np.concatenate(found)

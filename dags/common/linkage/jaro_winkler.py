@@ -22,6 +22,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 WORD = 64
 """Bits of a machine word: longer text takes a slower path."""
 
+SPACE = 32
+
 CODES = 37
 """Letters, digits and anything else: the character classes of a signature."""
 
@@ -32,7 +34,7 @@ class Texts(NamedTuple):
     Attributes:
         data: all characters, one value behind the other; uint8.
         start: where each value starts, and a last one where they end; int64.
-        signature: 64 bits a value, see `signature`; uint64.
+        signature: one or more words a value, see `_signatures`; uint64.
         prefix: the first four characters as a little-endian number, 0 where there are fewer; uint32.
         known: false where a value is missing.
     """
@@ -68,8 +70,8 @@ def lowest_bit(typing: Any, word: Any) -> Any:
     return numba.uint64(numba.uint64), emit
 
 
-def texts(values: pa.Array) -> Texts:
-    """Values of an Arrow string array.
+def texts(values: pa.Array, words: int = 1) -> Texts:
+    """Values of an Arrow string array, with signatures of so many words.
 
     Raises:
         ValueError: a value is not ASCII.
@@ -84,96 +86,116 @@ def texts(values: pa.Array) -> Texts:
     start -= start[0]
     if data.size and data.max() > 127:
         raise ValueError("standardised text must be ASCII")
-    return describe(data, start, values.is_valid().to_numpy(zero_copy_only=False))
+    known = values.is_valid().to_numpy(zero_copy_only=False)
+    return Texts(data, start, _signatures(data, start, words), _prefixes(data, start), known)
 
 
-def describe(data: npt.NDArray[np.uint8], start: npt.NDArray[np.int64], known: npt.NDArray[np.bool_]) -> Texts:
-    """Values that lie in `data`, with their signatures and prefixes."""
-    signatures, prefixes = np.empty(len(known), np.uint64), np.empty(len(known), np.uint32)
-    _describe(data, start, signatures, prefixes)
-    return Texts(data, start, signatures, prefixes, known)
+def ordered_texts(written: Texts) -> Texts:
+    """The same values with their words in alphabetical order: same places, same characters."""
+    data = sort_tokens(written.data, written.start)
+    return written._replace(data=data, prefix=_prefixes(data, written.start))
 
 
 @compiled
-def _describe(data, start, signatures, prefixes):  # type: ignore[no-untyped-def]
-    seen = np.zeros(CODES, np.uint8)
-    for i in range(len(signatures)):
-        signatures[i] = signature(data, start[i], start[i + 1], seen)
-        prefix = np.uint32(0)
+def _prefixes(data, start):  # type: ignore[no-untyped-def]
+    result = np.zeros(len(start) - 1, np.uint32)
+    for i in range(len(result)):
         for j in range(min(4, start[i + 1] - start[i])):
-            prefix |= np.uint32(data[start[i] + j]) << np.uint32(8 * j)
-        prefixes[i] = prefix
+            result[i] |= np.uint32(data[start[i] + j]) << np.uint32(8 * j)
+    return result
 
 
 @compiled
-def signature(data, begin, end, seen):  # type: ignore[no-untyped-def]
-    """A bit for every (character, how many times before) of a value.
+def _signatures(data, start, words):  # type: ignore[no-untyped-def]
+    """A bit for every (character, how many times before) of a value, in so many words a value.
 
     A bit set in one signature and not in another is a character without a partner there, however many
-    characters share a bit: so `length - popcount(one & ~other)` is never less than the number of matches.
+    characters share a bit: so `length - bits in one and not in the other` is never less than the matches.
     """
-    seen[:] = 0
-    bits = np.uint64(0)
-    for j in range(begin, end):
-        character = data[j]
-        code = CODES - 1
-        if 97 <= character <= 122:
-            code = character - 97
-        elif 48 <= character <= 57:
-            code = 26 + character - 48
-        bits |= np.uint64(1) << np.uint64((code + CODES * seen[code]) & 63)
-        seen[code] += 1
-    return bits
+    result, seen = np.zeros((len(start) - 1) * words, np.uint64), np.empty(CODES, np.int64)
+    for i in range(len(start) - 1):
+        seen[:] = 0
+        for j in range(start[i], start[i + 1]):
+            code = CODES - 1
+            if 97 <= data[j] <= 122:
+                code = data[j] - 97
+            elif 48 <= data[j] <= 57:
+                code = 26 + data[j] - 48
+            bit = (code + CODES * seen[code]) % (64 * words)
+            result[i * words + (bit >> 6)] |= np.uint64(1) << np.uint64(bit & 63)
+            seen[code] += 1
+    return result
 
 
 @compiled
-def sort_tokens(data, start, result):  # type: ignore[no-untyped-def]
-    """Write the values with their space-separated words in alphabetical order; lengths stay the same."""
-    begins, ends = np.empty(1 << 10, np.int64), np.empty(1 << 10, np.int64)
+def sort_tokens(data, start):  # type: ignore[no-untyped-def]
+    """The values with their space-separated words in alphabetical order, in the same places."""
+    result = np.empty_like(data)
+    words, begins = np.empty(64, np.uint64), np.empty(64, np.int64)
     for i in range(len(start) - 1):
-        count, begin = 0, start[i]
+        count, begin, word, room = 0, start[i], np.uint64(0), 8
         for j in range(start[i], start[i + 1] + 1):
-            if j == start[i + 1] or data[j] == 32:
-                if count == len(begins):
-                    begins, ends = np.append(begins, begins), np.append(ends, ends)
-                k = count  # insertion sort: addresses have few words
-                while k > 0 and _before(data, begin, j, begins[k - 1], ends[k - 1]):
-                    begins[k], ends[k] = begins[k - 1], ends[k - 1]
-                    k -= 1
-                begins[k], ends[k] = begin, j
-                count += 1
-                begin = j + 1
+            if j < start[i + 1] and data[j] != SPACE:
+                if room:  # eight characters as a number order words as the characters do
+                    room -= 1
+                    word |= np.uint64(data[j]) << np.uint64(8 * room)
+                continue
+            if count == len(words):
+                words, begins = np.append(words, words), np.append(begins, begins)
+            k = count  # insertion sort: addresses have few words
+            while k > 0 and (
+                word < words[k - 1] or (word == words[k - 1] and _before(data, begin, begins[k - 1], start[i + 1]))
+            ):
+                words[k], begins[k] = words[k - 1], begins[k - 1]
+                k -= 1
+            words[k], begins[k] = word, begin
+            count, begin, word, room = count + 1, j + 1, np.uint64(0), 8
         position = start[i]
         for k in range(count):
             if k:
-                result[position] = 32
+                result[position] = SPACE
                 position += 1
-            for j in range(begins[k], ends[k]):
+            j = begins[k]
+            while j < start[i + 1] and data[j] != SPACE:
                 result[position] = data[j]
-                position += 1
+                position, j = position + 1, j + 1
+    return result
 
 
 @compiled
-def _before(data, a, a_end, b, b_end):  # type: ignore[no-untyped-def]
-    while a < a_end and b < b_end:
-        if data[a] != data[b]:
-            return data[a] < data[b]
-        a += 1
-        b += 1
-    return a == a_end and b < b_end
+def _before(data, a, b, end):  # type: ignore[no-untyped-def]
+    """Whether the word at a sorts before the word at b; the value of both ends at `end`."""
+    while a < end and b < end and data[a] == data[b] != SPACE:
+        a, b = a + 1, b + 1
+    a_letter = np.int64(data[a]) if a < end and data[a] != SPACE else -1
+    b_letter = np.int64(data[b]) if b < end and data[b] != SPACE else -1
+    return a_letter < b_letter
 
 
 @compiled
-def common_prefix(a_prefix, b_prefix, shorter):  # type: ignore[no-untyped-def]
-    """Equal characters at the start, at most 4, of two values of which one has `shorter` characters."""
-    return min(np.int64(lowest_bit(np.uint64(a_prefix ^ b_prefix) | np.uint64(1 << 32))) >> 3, shorter)
+def common_prefix(a_prefix, b_prefix):  # type: ignore[no-untyped-def]
+    """Equal characters at the start, at most 4; too many where both values are shorter than that and equal."""
+    return np.int64(lowest_bit(np.uint64(a_prefix ^ b_prefix) | np.uint64(1 << 32))) >> 3
 
 
 @compiled
-def most_similar(matches, a_length, b_length, prefix):  # type: ignore[no-untyped-def]
-    """Jaro-Winkler similarity of two values with so many matches if none of them is transposed."""
-    jaro = (matches / a_length + matches / b_length + 1.0) / 3.0
-    return jaro + 0.1 * prefix * (1.0 - jaro) if jaro > 0.7 else jaro
+def matches_wanted(least, wanted):  # type: ignore[no-untyped-def]
+    """Write the least sum of both sides' shares of matching characters that allows a similarity of `least`.
+
+    One figure for each length of the common prefix, 0 to 4: Jaro-Winkler is (shares + 1) / 3 if no character is
+    out of order, and above 0.7 a tenth of the rest for each character of the prefix on top.
+    """
+    for prefix in range(5):
+        jaro = least
+        if least > 0.7:
+            jaro = max(0.7, (least - 0.1 * prefix) / (1.0 - 0.1 * prefix))
+        wanted[prefix] = 3.0 * jaro - 1.0 - 1e-9  # generous, for the rounding
+
+
+def memory(*values: Texts) -> npt.NDArray[np.uint64]:
+    """What similarities are worked out in: a mask of positions for each character, and room for the longest value."""
+    longest = max(int(np.diff(texts.start).max(initial=0)) for texts in values)
+    return np.zeros(256 + 2 * longest, np.uint64)
 
 
 @compiled
@@ -192,34 +214,39 @@ def forget(masks, value):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def similarity(masks, value, data, begin, end, prefix, least):  # type: ignore[no-untyped-def]
+def similarity(masks, value, data, begin, end, prefix, wanted):  # type: ignore[no-untyped-def]
     """Jaro-Winkler similarity of a value and the one that lies in `data` from `begin` to `end`.
+
+    Both must have at most 64 characters. For longer ones there is `long_similarity`, and the caller must choose:
+    hidden behind a branch in here, it makes this function take twice the time.
 
     Args:
         masks: what `prepare` noted of the value.
+        value: its characters.
+        data: the characters of the other one, among others.
+        begin: where it begins there.
+        end: where it ends.
         prefix: what `common_prefix` says of the two.
-        least: -1 is returned, quickly, where the similarity is less than this.
+        wanted: -1 is returned, quickly, where the shares of matching characters do not add up to this.
     """
     a_length, b_length = len(value), end - begin
-    shorter, longer = min(a_length, b_length), max(a_length, b_length)
-    if shorter == 0:
+    if a_length == 0 or b_length == 0:
         return 0.0
-    if most_similar(shorter, a_length, b_length, prefix) < least:
+    reach = max(max(a_length, b_length) // 2 - 1, 0)
+    a_matched, b_matched = _match(masks, data, begin, b_length, reach)
+    matches = np.int64(popcount(a_matched))
+    if matches / a_length + matches / b_length < wanted:
         return -1.0
-    reach = max(longer // 2 - 1, 0)
-    if longer > WORD:
-        matches, transposed = _compare_long(value, data[begin:end], reach)
-    else:
-        a_matched, b_matched = _match(masks, data, begin, b_length, reach)
-        matches = np.int64(popcount(a_matched))
-        if most_similar(matches, a_length, b_length, prefix) < least:
-            return -1.0
-        transposed = _transposed(masks, data, begin, a_matched, b_matched)
+    transposed = _transposed(masks, data, begin, a_matched, b_matched)
+    return _jaro_winkler(a_length, b_length, matches, transposed, prefix)
+
+
+@compiled
+def _jaro_winkler(a_length, b_length, matches, transposed, prefix):  # type: ignore[no-untyped-def]
     if matches == 0:
         return 0.0
-    in_order = matches - transposed // 2
-    jaro = (matches / a_length + matches / b_length + in_order / matches) / 3.0
-    return jaro + prefix * 0.1 * (1.0 - jaro) if jaro > 0.7 else jaro
+    jaro = (matches / a_length + matches / b_length + (matches - transposed // 2) / matches) / 3.0
+    return jaro + min(prefix, a_length, b_length) * 0.1 * (1.0 - jaro) if jaro > 0.7 else jaro
 
 
 @compiled
@@ -228,7 +255,7 @@ def _match(masks, data, begin, length, reach):  # type: ignore[no-untyped-def]
     window = (np.uint64(1) << np.uint64(reach + 1)) - np.uint64(1)
     free, matched = ~np.uint64(0), np.uint64(0)
     for j in range(length):
-        hit = masks[data[begin + j]] & window & free
+        hit = masks[data[np.uint64(begin + j)]] & window & free
         hit &= ~hit + np.uint64(1)  # its lowest bit
         free ^= hit
         matched |= np.uint64(hit != np.uint64(0)) << np.uint64(j)
@@ -250,19 +277,25 @@ def _transposed(masks, data, begin, a_matched, b_matched):  # type: ignore[no-un
 
 
 @compiled
-def _compare_long(one, other, reach):  # type: ignore[no-untyped-def]
-    """Matches and characters out of order, by plain loops: for values of more than 64 characters."""
-    free, matched = np.ones(len(one), np.bool_), np.zeros(len(other), np.bool_)
-    for k in range(len(other)):
-        for m in range(max(0, k - reach), min(len(one), k + reach + 1)):
-            if free[m] and one[m] == other[k]:
-                free[m], matched[k] = False, True
+def long_similarity(room, value, data, begin, end, prefix):  # type: ignore[no-untyped-def]
+    """Jaro-Winkler similarity as by `similarity`, of values of any length, by plain loops."""
+    length = end - begin
+    if len(value) == 0 or length == 0:
+        return 0.0
+    taken, matched = 256, 256 + len(value)  # flags, behind the masks
+    room[taken : matched + length] = 0
+    reach = max(max(len(value), length) // 2 - 1, 0)
+    matches, transposed, k = 0, 0, 0
+    for j in range(length):
+        for i in range(max(0, j - reach), min(len(value), j + reach + 1)):
+            if room[taken + i] == 0 and value[i] == data[begin + j]:
+                room[taken + i] = room[matched + j] = np.uint64(1)
+                matches += 1
                 break
-    transposed, m = 0, 0
-    for k in range(len(other)):
-        if matched[k]:
-            while free[m]:
-                m += 1
-            transposed += one[m] != other[k]
-            m += 1
-    return matched.sum(), transposed
+    for j in range(length):
+        if room[matched + j] != 0:
+            while room[taken + k] == 0:
+                k += 1
+            transposed += value[k] != data[begin + j]
+            k += 1
+    return _jaro_winkler(len(value), length, matches, transposed, prefix)

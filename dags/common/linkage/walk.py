@@ -1,0 +1,450 @@
+"""The compiled walk behind `candidates`: from a left name to similar right names, to their records.
+
+A pass is led by one of the two names, its **driver**; the other one is the **follower**. The walk goes through
+the distinct driver values on the left, finds the similar ones among the distinct values on the right, and
+follows only these to the records that bear them. There the follower must make up what is missing, and then the
+address. Before two values are compared, their lengths, characters and first letters must allow the similarity
+that is needed; that test takes a nanosecond and removes nearly all.
+
+Plain arrays only, so that threads run side by side; nothing here knows a model beyond its curves.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from common.linkage.comparison import COLUMNS, Rows
+from common.linkage.jaro_winkler import (
+    WORD,
+    Texts,
+    common_prefix,
+    compiled,
+    forget,
+    long_similarity,
+    matches_wanted,
+    ordered_texts,
+    popcount,
+    prepare,
+    similarity,
+    texts,
+)
+from common.linkage.model import Curve, Floats
+
+SLACK = 1e-9
+"""Log-odds and similarities by which the walk is more generous than the reference."""
+
+NONE = -1
+"""Code of a missing value."""
+
+WAITING = 4096
+"""Name pairs that are collected before their addresses are compared."""
+
+COMPARISON, VALUE, PAIR, ADDRESS = 50, 30, 4, 20
+"""What one of each takes in ns, roughly: a name similarity, a driver value, a name pair, an address pair."""
+
+ANY, ASCENDING, ONCE = range(3)
+"""Which pairs of a table with itself a pass looks at: both orders, left row < right row, or either order once."""
+
+
+class Steps(NamedTuple):
+    """A `Curve` as compiled code takes it; `best` is the most that the comparison can contribute."""
+
+    x: Floats
+    y: Floats
+    missing: float
+    best: float
+
+
+class Dictionary(NamedTuple):
+    """The distinct values of a name. Values of one length and first letter stand together, as a group."""
+
+    values: Texts
+    group: Rows  # where each group starts, and where the last one ends
+
+
+class Index(NamedTuple):
+    """Records in the order of their driver: driver values -> pairs of names -> rows.
+
+    Attributes:
+        driver: the distinct values of the leading name.
+        follower: the distinct values of the other name.
+        names: where the name pairs of each driver value start; those without a driver come last.
+        driver_code: of each name pair, `NONE` where it is missing.
+        follower_code: likewise.
+        signature: of each name pair's follower, side by side for speed; likewise its prefix.
+        share: of each name pair's follower, what one character is of it: 1 / length.
+        row_start: where the rows of each name pair start in `rows`.
+        rows: row numbers of the table.
+    """
+
+    driver: Dictionary
+    follower: Dictionary
+    names: Rows
+    driver_code: Rows
+    follower_code: Rows
+    signature: npt.NDArray[np.uint64]
+    prefix: npt.NDArray[np.uint32]
+    share: Floats
+    row_start: Rows
+    rows: Rows
+
+
+class Addresses(NamedTuple):
+    """The addresses of all rows of a table, as written and with ordered words."""
+
+    written: Texts
+    ordered: Texts
+
+
+class Goal(NamedTuple):
+    """What the pairs of a pass must reach, in log-odds without the model's intercept.
+
+    Attributes:
+        least: by the whole pair.
+        driver_least: by the driver alone.
+        follower_below: pairs whose follower contributes this much or more belong to another pass.
+        missing: whether missing names count as such; otherwise they rule a pair out.
+        order: `ANY`, `ASCENDING` or `ONCE`.
+    """
+
+    least: float
+    driver_least: float
+    follower_below: float
+    missing: bool
+    order: int
+
+
+class Pass(NamedTuple):
+    """One walk: who is compared with whom, by which curves, towards what."""
+
+    left: Index
+    right: Index
+    left_addresses: Addresses
+    right_addresses: Addresses
+    driver: Steps
+    follower: Steps
+    address: Steps
+    goal: Goal
+    memory: npt.NDArray[np.uint64]  # empty, see `memory`
+
+
+class Work(NamedTuple):
+    """What a walk did, or will do.
+
+    Attributes:
+        scanning: looking for similar driver values, in ns on one core; a rough figure, counted, not timed.
+        comparing: everything after that, likewise.
+        addresses: pairs of addresses looked at.
+        pairs: row pairs found.
+    """
+
+    scanning: float
+    comparing: float
+    addresses: float
+    pairs: float
+
+
+class Records:
+    """A table of standardised records, encoded for walks."""
+
+    def __init__(self, table: pa.Table) -> None:
+        """Encode; raises ValueError where a value is not ASCII."""
+        self.first, self.first_code = _dictionary(_whole(table, "first_name"))
+        self.last, self.last_code = _dictionary(_whole(table, "last_name"))
+        written = texts(_whole(table, "address"), words=3)
+        self.addresses = Addresses(written, ordered_texts(written))
+
+    def texts(self) -> tuple[Texts, ...]:
+        """All values of the table."""
+        return self.first.values, self.last.values, self.addresses.written
+
+    def index(self, by: str, rows: Rows) -> Index:
+        """The given rows in the order of their `first` or their `last` name."""
+        names = (self.first, self.first_code), (self.last, self.last_code)
+        (driver, driver_code), (follower, follower_code) = names if by == "first" else names[::-1]
+        drivers, followers = len(driver.values.known), len(follower.values.known)
+        lead = driver_code[rows]
+        key = np.where(lead == NONE, drivers, lead) * (followers + 1) + follower_code[rows] + 1
+        order = np.argsort(key)
+        key = key[order]
+        begins = np.flatnonzero(np.diff(key, prepend=-1))
+        lead, follow = np.divmod(key[begins], followers + 1)
+        follow -= 1
+        values = follower.values
+        return Index(
+            driver=driver,
+            follower=follower,
+            names=np.searchsorted(lead, np.arange(drivers + 2)),
+            driver_code=np.where(lead == drivers, NONE, lead),
+            follower_code=follow,
+            signature=np.append(values.signature, np.uint64(0))[follow],  # NONE takes the last
+            prefix=np.append(values.prefix, np.uint32(0))[follow],
+            share=np.append(1 / np.maximum(np.diff(values.start), 1), 0)[follow],
+            row_start=np.append(begins, len(rows)),
+            rows=rows[order],
+        )
+
+
+def some_of(index: Index, rows: Rows) -> Index:
+    """A few records of an index, for the left side of a walk; `rows` are ascending positions in `index.rows`."""
+    name, count = np.unique(np.searchsorted(index.row_start, rows, side="right") - 1, return_counts=True)
+    return index._replace(
+        driver_code=index.driver_code[name],
+        follower_code=index.follower_code[name],
+        signature=index.signature[name],
+        prefix=index.prefix[name],
+        share=index.share[name],
+        row_start=np.append(0, np.cumsum(count)),
+        rows=index.rows[rows],
+    )
+
+
+def steps(curve: Curve) -> Steps:
+    """A curve for compiled code."""
+    x, y = np.array(curve.similarities, np.float64), np.array(curve.log_odds, np.float64)
+    return Steps(x, y, float(curve.missing), max(float(y[-1]), float(curve.missing)))
+
+
+def _whole(table: pa.Table, field: str) -> pa.Array:
+    chunks = table[COLUMNS[field]].cast(pa.large_string()).chunks
+    return pa.concat_arrays([pa.nulls(0, pa.large_string()), *chunks])
+
+
+def _dictionary(column: pa.Array) -> tuple[Dictionary, Rows]:
+    """The distinct values of a name, and the code of every row."""
+    encoded = column.dictionary_encode()
+    found = texts(encoded.dictionary)
+    kind = np.diff(found.start) * 256 + (found.prefix & 255)
+    order = np.argsort(kind, kind="stable")
+    group = np.append(np.flatnonzero(np.diff(kind[order], prepend=-1)), len(order))
+    rank = np.full(len(order) + 1, NONE, np.int64)
+    rank[order] = np.arange(len(order))
+    codes = encoded.indices.fill_null(NONE).to_numpy(zero_copy_only=False)
+    return Dictionary(texts(encoded.dictionary.take(pa.array(order))), group), rank[codes]
+
+
+@compiled
+def contribution(curve, alike):  # type: ignore[no-untyped-def]
+    """Log-odds that a similarity contributes."""
+    x, y = curve.x, curve.y
+    if alike >= x[-1]:
+        return y[-1]
+    if alike <= x[0]:
+        return y[0]
+    k = 1
+    while x[k] < alike:
+        k += 1
+    return y[k - 1] + (y[k] - y[k - 1]) * ((alike - x[k - 1]) / (x[k] - x[k - 1]))
+
+
+@compiled
+def least_similarity(curve, needed):  # type: ignore[no-untyped-def]
+    """Least similarity that contributes `needed` log-odds, a little less to be safe: -1 for any, 2 for none."""
+    x, y = curve.x, curve.y
+    if needed <= y[0]:
+        return -1.0
+    if needed > y[-1]:
+        return 2.0
+    k = 1
+    while y[k] < needed:
+        k += 1
+    return x[k - 1] + (x[k] - x[k - 1]) * ((needed - y[k - 1]) / (y[k] - y[k - 1])) - 2 * SLACK
+
+
+@compiled
+def similar_drivers(code, step, masks, codes, log_odds, work):  # type: ignore[no-untyped-def]
+    """Note the right driver values that contribute enough beside a left one, and their log-odds; return how many."""
+    goal, dictionary, count = step.goal, step.right.driver, 0
+    if code != NONE:
+        wanted = np.empty(5)
+        least = least_similarity(step.driver, goal.driver_least)
+        matches_wanted(least, wanted)
+        mine = step.left.driver.values
+        value, head = mine.data[mine.start[code] : mine.start[code + 1]], mine.prefix[code]
+        bits, length = mine.signature[code], len(value)
+        data, start, prefixes = dictionary.values.data, dictionary.values.start, dictionary.values.prefix
+        signatures = dictionary.values.signature
+        prepare(masks, value)
+        for g in range(len(dictionary.group) - 1):
+            begin, end = dictionary.group[g], dictionary.group[g + 1]
+            if goal.order == ONCE:
+                begin = max(begin, code)
+            if begin >= end:
+                continue
+            other_length = start[begin + 1] - start[begin]
+            same_letter = (prefixes[begin] ^ head) & np.uint32(255) == 0
+            shares = 1 / max(length, 1) + 1 / max(other_length, 1)
+            matches = math.ceil(wanted[4 if same_letter else 0] / shares)
+            if matches > min(length, other_length):
+                continue
+            spare = length - matches
+            work[0] += end - begin
+            for j in range(begin, end):
+                different = np.int64(popcount(bits & ~signatures[j]))
+                if different <= spare:
+                    prefix = common_prefix(head, prefixes[j])
+                    if (length - different) * shares < wanted[prefix]:
+                        continue
+                    work[0] += COMPARISON
+                    if max(length, other_length) <= WORD:
+                        alike = similarity(masks, value, data, start[j], start[j + 1], prefix, wanted[prefix])
+                    else:
+                        alike = long_similarity(masks, value, data, start[j], start[j + 1], prefix)
+                    if alike >= least:
+                        codes[count], log_odds[count] = j, contribution(step.driver, alike + SLACK)
+                        count += 1
+        forget(masks, value)
+    if goal.missing and step.driver.missing >= goal.driver_least:
+        missing = len(dictionary.values.known)  # the place behind the last value, see Index.names
+        for j in range(0 if code == NONE else missing, missing + 1):
+            codes[count], log_odds[count] = j, step.driver.missing
+            count += 1
+    return count
+
+
+@compiled
+def walk(begin, end, step, most_addresses, most_pairs):  # type: ignore[no-untyped-def]
+    """Row pairs (n x 2) of the left name pairs from `begin` to `end` that can reach the goal, and the `Work` done.
+
+    Stops early, with the work done so far, soon after it has looked at `most_addresses` pairs of addresses or
+    found `most_pairs`.
+    """
+    left, right, goal = step.left, step.right, step.goal
+    names, signatures, prefixes, shares = right.names, right.signature, right.prefix, right.share
+    follower_codes, data, start = right.follower_code, right.follower.values.data, right.follower.values.start
+    mine = left.follower.values
+    masks, address_masks, ordered_masks = step.memory.copy(), step.memory.copy(), step.memory.copy()
+    codes, log_odds = np.empty(len(names), np.int64), np.empty(len(names), np.float64)
+    asked, needed, wanted = np.empty(WAITING, np.int64), np.empty(WAITING), np.empty(5)
+    pairs, work, near = np.empty((64, 2), np.int64), np.zeros(4, np.int64), 0
+    names_least = goal.least - step.address.best
+    for name in range(begin, end):
+        code, other = left.driver_code[name], left.follower_code[name]
+        if name == begin or code != left.driver_code[name - 1]:
+            near = similar_drivers(code, step, masks, codes, log_odds, work)
+        value = mine.data[mine.start[other] : mine.start[other + 1]] if other != NONE else mine.data[:0]
+        bits, head, share, length = left.signature[name], left.prefix[name], left.share[name], len(value)
+        prepare(masks, value)
+        waiting = 0
+        for n in range(near):
+            first, last = names[codes[n]], names[codes[n] + 1]
+            if goal.order == ONCE:
+                first = max(first, name)
+            follower_least = names_least - log_odds[n]
+            least = least_similarity(step.follower, follower_least)
+            missing = step.follower.missing
+            missing_will_do = goal.missing and follower_least <= missing < goal.follower_below
+            if first >= last or (least > 1 and not missing_will_do):
+                continue
+            matches_wanted(least, wanted)
+            work[1] += VALUE + PAIR * (last - first)
+            for k in range(first, last):
+                if other == NONE or follower_codes[k] == NONE:
+                    if not missing_will_do:
+                        continue
+                    gained = missing
+                else:
+                    prefix = common_prefix(head, prefixes[k])
+                    matches = length - np.int64(popcount(bits & ~signatures[k]))
+                    if matches * (share + shares[k]) < wanted[prefix]:
+                        continue
+                    work[1] += COMPARISON
+                    j = follower_codes[k]
+                    if max(length, start[j + 1] - start[j]) <= WORD:
+                        alike = similarity(masks, value, data, start[j], start[j + 1], prefix, wanted[prefix])
+                    else:
+                        alike = long_similarity(masks, value, data, start[j], start[j + 1], prefix)
+                    if alike < least:
+                        continue
+                    gained = contribution(step.follower, alike + SLACK)
+                    if gained >= goal.follower_below:
+                        continue
+                asked[waiting], needed[waiting] = k, goal.least - log_odds[n] - gained
+                waiting += 1
+                if waiting == WAITING:
+                    pairs = compare_addresses(name, asked, needed, step, address_masks, ordered_masks, pairs, work)
+                    waiting = 0
+                    if work[2] > most_addresses or work[3] > most_pairs:
+                        return pairs[: work[3]], work
+        forget(masks, value)
+        if waiting:
+            pairs = compare_addresses(
+                name, asked[:waiting], needed[:waiting], step, address_masks, ordered_masks, pairs, work
+            )
+        if work[2] > most_addresses or work[3] > most_pairs:
+            break
+    return pairs[: work[3]], work
+
+
+@compiled
+def compare_addresses(name, asked, needed, step, masks, ordered_masks, pairs, work):  # type: ignore[no-untyped-def]
+    """Compare the addresses of all rows of a left name pair with those of the right name pairs asked for."""
+    rows, row_start, order, curve = step.right.rows, step.right.row_start, step.goal.order, step.address
+    start, known = step.right_addresses.written.start, step.right_addresses.written.known
+    data, ordered_data = step.right_addresses.written.data, step.right_addresses.ordered.data
+    prefixes, ordered_prefixes = step.right_addresses.written.prefix, step.right_addresses.ordered.prefix
+    signatures = step.right_addresses.written.signature
+    mine, mine_ordered, wanted = step.left_addresses.written, step.left_addresses.ordered, np.empty(5)
+    for row in step.left.rows[step.left.row_start[name] : step.left.row_start[name + 1]]:
+        begin, end = mine.start[row], mine.start[row + 1]
+        value, ordered, length = mine.data[begin:end], mine_ordered.data[begin:end], end - begin
+        head, ordered_head, known_here = mine.prefix[row], mine_ordered.prefix[row], mine.known[row]
+        bits, more, most = mine.signature[3 * row : 3 * row + 3]
+        share = 1 / max(length, 1)
+        prepare(masks, value)
+        prepare(ordered_masks, ordered)
+        for n in range(len(asked)):
+            least = least_similarity(curve, needed[n])
+            missing_will_do = curve.missing >= needed[n]
+            matches_wanted(least, wanted)
+            first, last = row_start[asked[n]], row_start[asked[n] + 1]
+            work[1] += VALUE + ADDRESS * (last - first)
+            work[2] += last - first
+            for k in range(first, last):
+                other = rows[k]
+                if other <= row and (order == ASCENDING or (order == ONCE and asked[n] == name)):
+                    continue
+                if not known_here or not known[other]:
+                    if not missing_will_do:
+                        continue
+                elif least > 0:
+                    prefix = common_prefix(head, prefixes[other])
+                    ordered_prefix = common_prefix(ordered_head, ordered_prefixes[other])
+                    matches = length - np.int64(
+                        popcount(bits & ~signatures[3 * other + 0])
+                        + popcount(more & ~signatures[3 * other + 1])
+                        + popcount(most & ~signatures[3 * other + 2])
+                    )
+                    begin, end = start[other], start[other + 1]
+                    shares = matches * (share + 1 / max(end - begin, 1))
+                    if max(length, end - begin) > WORD:
+                        if shares < wanted[max(prefix, ordered_prefix)]:
+                            continue
+                        work[1] += 100 * COMPARISON
+                        alike = max(
+                            long_similarity(masks, value, data, begin, end, prefix),
+                            long_similarity(ordered_masks, ordered, ordered_data, begin, end, ordered_prefix),
+                        )
+                    else:
+                        alike, least_shares = -1.0, wanted[prefix]
+                        if shares >= least_shares:
+                            work[1] += 2 * COMPARISON
+                            alike = similarity(masks, value, data, begin, end, prefix, least_shares)
+                        least_shares = wanted[ordered_prefix]
+                        if alike < least and shares >= least_shares:
+                            work[1] += 2 * COMPARISON
+                            alike = similarity(
+                                ordered_masks, ordered, ordered_data, begin, end, ordered_prefix, least_shares
+                            )
+                    if alike < least:
+                        continue
+                if work[3] == len(pairs):
+                    pairs = np.concatenate((pairs, pairs))
+                pairs[work[3], 0], pairs[work[3], 1] = row, other
+                work[3] += 1
+        forget(masks, value)
+        forget(ordered_masks, ordered)
+    return pairs

@@ -52,8 +52,12 @@ class TableReference:
         return pa.ipc.open_file(source).read_all()
 
 
-class MissingBatch(ValueError):
-    """A task ran without the batch of the task before it."""
+class MissingBatch(SystemExit):
+    """A task ran without the batch of the task before it.
+
+    Airflow logs a SystemExit in one line and fails the task; of every other exception it logs the traceback too,
+    which would bury the advice.
+    """
 
 
 def opens_tables(function: Callable[P, R]) -> Callable[P, R]:

@@ -91,10 +91,11 @@ DEFAULT_ARGS = {
     "max_retry_delay": timedelta(minutes=10),
     "retry_policy": FailAtOnce(),
     "execution_timeout": timedelta(hours=2),
-    "on_failure_callback": alerts.mail_failure,
-    "on_retry_callback": alerts.mail_retry,
+    # Lists, since Airflow does not wrap a single callback of a mapped task that fails before it is expanded.
+    "on_failure_callback": [alerts.mail_failure],
+    "on_retry_callback": [alerts.mail_retry],
     # Airflow 3 has no SLA per task: a timer in the task's process mails while it still runs.
-    "on_execute_callback": alerts.watch_task_sla,
+    "on_execute_callback": [alerts.watch_task_sla],
     # Airflow 3 has no SLA per run in default_args either: operators ignore this key, the DAG passes it on.
     "deadline": DeadlineAlert(
         reference=alerts.RunQueued(),

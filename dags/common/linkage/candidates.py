@@ -324,8 +324,8 @@ def _run(
     report()
     with ThreadPoolExecutor(budget.cores) as pool:
         waiting = {
-            pool.submit(walk, *part, budget.comparisons, budget.pairs): weight / sum(weights)
-            for part, weight in zip(parts, weights, strict=True)
+            pool.submit(walk, begin, end, step, budget.comparisons, budget.pairs): weight / sum(weights)
+            for (begin, end, step), weight in zip(parts, weights, strict=True)
         }
         for future in as_completed(waiting):
             rows, work = future.result()

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """Compiled Jaro-Winkler: the same numbers as jellyfish, bit for bit, and upper bounds that cost a nanosecond.
 
 Only `candidates` uses it, to find pairs; what is stored comes from jellyfish (see `comparison`). Text is ASCII
@@ -9,15 +10,13 @@ with many others: a machine word then answers "first free equal one within the w
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from numba.extending import intrinsic
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 WORD = 64
 """Bits of a machine word: longer text takes a slower path."""
@@ -46,28 +45,30 @@ class Texts(NamedTuple):
     known: npt.NDArray[np.bool_]
 
 
-def compiled(function: Function) -> Function:
+def compiled(function: Callable[..., Any]) -> Any:
     """Compile on first use, without the GIL; keep the machine code on disk where there is a place for it."""
     try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")  # type: ignore[no-any-return]
+        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
     except RuntimeError:  # a read-only checkout and no home folder: compile again in every process
-        return numba.njit(function, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
+        return numba.njit(function, nogil=True, error_model="numpy")
 
 
-@intrinsic
-def popcount(typing: Any, word: Any) -> Any:
+def _popcount(typing: Any, word: Any) -> Any:
     """Number of bits set in a uint64."""
     return numba.uint64(numba.uint64), lambda context, builder, signature, words: builder.ctpop(words[0])
 
 
-@intrinsic
-def lowest_bit(typing: Any, word: Any) -> Any:
+def _lowest_bit(typing: Any, word: Any) -> Any:
     """Position of the lowest bit set in a uint64, 64 if there is none."""
 
     def emit(context: Any, builder: Any, signature: Any, words: Any) -> Any:
         return builder.cttz(words[0], context.get_constant(numba.boolean, False))
 
     return numba.uint64(numba.uint64), emit
+
+
+popcount: Any = intrinsic(_popcount)
+lowest_bit: Any = intrinsic(_lowest_bit)
 
 
 def texts(values: pa.Array, words: int = 1) -> Texts:
@@ -97,7 +98,7 @@ def ordered_texts(written: Texts) -> Texts:
 
 
 @compiled
-def _prefixes(data, start):  # type: ignore[no-untyped-def]
+def _prefixes(data, start):
     result = np.zeros(len(start) - 1, np.uint32)
     for i in range(len(result)):
         for j in range(min(4, start[i + 1] - start[i])):
@@ -106,7 +107,7 @@ def _prefixes(data, start):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _signatures(data, start, words):  # type: ignore[no-untyped-def]
+def _signatures(data, start, words):
     """A bit for every (character, how many times before) of a value, in so many words a value.
 
     A bit set in one signature and not in another is a character without a partner there, however many
@@ -128,7 +129,7 @@ def _signatures(data, start, words):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def sort_tokens(data, start):  # type: ignore[no-untyped-def]
+def sort_tokens(data, start):
     """The values with their space-separated words in alphabetical order, in the same places."""
     result = np.empty_like(data)
     words, begins = np.empty(64, np.uint64), np.empty(64, np.int64)
@@ -163,7 +164,7 @@ def sort_tokens(data, start):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _before(data, a, b, end):  # type: ignore[no-untyped-def]
+def _before(data, a, b, end):
     """Whether the word at a sorts before the word at b; the value of both ends at `end`."""
     while a < end and b < end and data[a] == data[b] != SPACE:
         a, b = a + 1, b + 1
@@ -173,13 +174,13 @@ def _before(data, a, b, end):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def common_prefix(a_prefix, b_prefix):  # type: ignore[no-untyped-def]
+def common_prefix(a_prefix, b_prefix):
     """Equal characters at the start, at most 4; too many where both values are shorter than that and equal."""
     return np.int64(lowest_bit(np.uint64(a_prefix ^ b_prefix) | np.uint64(1 << 32))) >> 3
 
 
 @compiled
-def matches_wanted(least, wanted):  # type: ignore[no-untyped-def]
+def matches_wanted(least, wanted):
     """Write the least sum of both sides' shares of matching characters that allows a similarity of `least`.
 
     One figure for each length of the common prefix, 0 to 4: Jaro-Winkler is (shares + 1) / 3 if no character is
@@ -199,7 +200,7 @@ def memory(*values: Texts) -> npt.NDArray[np.uint64]:
 
 
 @compiled
-def prepare(masks, value):  # type: ignore[no-untyped-def]
+def prepare(masks, value):
     """Note in `masks`, empty before, where each character stands in a value of at most 64 characters."""
     if len(value) <= WORD:
         for k in range(len(value)):
@@ -207,14 +208,14 @@ def prepare(masks, value):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def forget(masks, value):  # type: ignore[no-untyped-def]
+def forget(masks, value):
     """Empty `masks` again."""
     for k in range(len(value)):
         masks[value[k]] = np.uint64(0)
 
 
 @compiled
-def similarity(masks, value, data, begin, end, prefix, wanted):  # type: ignore[no-untyped-def]
+def similarity(masks, value, data, begin, end, prefix, wanted):
     """Jaro-Winkler similarity of a value and the one that lies in `data` from `begin` to `end`.
 
     Both must have at most 64 characters. For longer ones there is `long_similarity`, and the caller must choose:
@@ -242,7 +243,7 @@ def similarity(masks, value, data, begin, end, prefix, wanted):  # type: ignore[
 
 
 @compiled
-def _jaro_winkler(a_length, b_length, matches, transposed, prefix):  # type: ignore[no-untyped-def]
+def _jaro_winkler(a_length, b_length, matches, transposed, prefix):
     if matches == 0:
         return 0.0
     jaro = (matches / a_length + matches / b_length + (matches - transposed // 2) / matches) / 3.0
@@ -250,7 +251,7 @@ def _jaro_winkler(a_length, b_length, matches, transposed, prefix):  # type: ign
 
 
 @compiled
-def _match(masks, data, begin, length, reach):  # type: ignore[no-untyped-def]
+def _match(masks, data, begin, length, reach):
     """Bit sets of the characters matched in the prepared value and in this one."""
     window = (np.uint64(1) << np.uint64(reach + 1)) - np.uint64(1)
     free, matched = ~np.uint64(0), np.uint64(0)
@@ -264,7 +265,7 @@ def _match(masks, data, begin, length, reach):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _transposed(masks, data, begin, a_matched, b_matched):  # type: ignore[no-untyped-def]
+def _transposed(masks, data, begin, a_matched, b_matched):
     """Matched characters that are out of order: the n-th one here is not the n-th one there."""
     count = 0
     while b_matched != np.uint64(0):
@@ -277,7 +278,7 @@ def _transposed(masks, data, begin, a_matched, b_matched):  # type: ignore[no-un
 
 
 @compiled
-def long_similarity(room, value, data, begin, end, prefix):  # type: ignore[no-untyped-def]
+def long_similarity(room, value, data, begin, end, prefix):
     """Jaro-Winkler similarity as by `similarity`, of values of any length, by plain loops."""
     length = end - begin
     if len(value) == 0 or length == 0:

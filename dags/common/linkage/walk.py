@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """The compiled walk behind `candidates`: from a left name to similar right names, to their records.
 
 A pass is led by one of the two names, its **driver**; the other one is the **follower**. The walk goes through
@@ -227,7 +228,7 @@ def _dictionary(column: pa.Array) -> tuple[Dictionary, Rows]:
 
 
 @compiled
-def contribution(curve, alike):  # type: ignore[no-untyped-def]
+def contribution(curve, alike):
     """Log-odds that a similarity contributes."""
     x, y = curve.x, curve.y
     if alike >= x[-1]:
@@ -241,7 +242,7 @@ def contribution(curve, alike):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def least_similarity(curve, needed):  # type: ignore[no-untyped-def]
+def least_similarity(curve, needed):
     """Least similarity that contributes `needed` log-odds, a little less to be safe: -1 for any, 2 for none."""
     x, y = curve.x, curve.y
     if needed <= y[0]:
@@ -255,7 +256,7 @@ def least_similarity(curve, needed):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def similar_drivers(code, step, masks, codes, log_odds, work):  # type: ignore[no-untyped-def]
+def similar_drivers(code, step, masks, codes, log_odds, work):
     """Note the right driver values that contribute enough beside a left one, and their log-odds; return how many."""
     goal, dictionary, count = step.goal, step.right.driver, 0
     if code != NONE:
@@ -306,7 +307,7 @@ def similar_drivers(code, step, masks, codes, log_odds, work):  # type: ignore[n
 
 
 @compiled
-def walk(begin, end, step, most_addresses, most_pairs):  # type: ignore[no-untyped-def]
+def walk(begin, end, step, most_addresses, most_pairs):
     """Row pairs (n x 2) of the left name pairs from `begin` to `end` that can reach the goal, and the `Work` done.
 
     Stops early, with the work done so far, soon after it has looked at `most_addresses` pairs of addresses or
@@ -380,7 +381,7 @@ def walk(begin, end, step, most_addresses, most_pairs):  # type: ignore[no-untyp
 
 
 @compiled
-def compare_addresses(name, asked, needed, step, masks, ordered_masks, pairs, work):  # type: ignore[no-untyped-def]
+def compare_addresses(name, asked, needed, step, masks, ordered_masks, pairs, work):
     """Compare the addresses of all rows of a left name pair with those of the right name pairs asked for."""
     rows, row_start, order, curve = step.right.rows, step.right.row_start, step.goal.order, step.address
     start, known = step.right_addresses.written.start, step.right_addresses.written.known

@@ -1,21 +1,20 @@
 """Candidate pairs, held against the reference on all pairs."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from common.linkage.candidates import candidate_pairs
+from common.linkage.candidates import Budget, CandidateExplosion, Progress, candidate_pairs, frequent_names
 from common.linkage.comparison import comparison_vectors
 from common.linkage.model import STARTING_MODEL, Curve, LinkageModel
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 NAMES = ("first_name_std", "last_name_std", "address_std")
 
 
-def exhaustive(
-    left: pa.Table, right: pa.Table | None, model: LinkageModel, at: float
-) -> list[dict[str, object]]:
+def exhaustive(left: pa.Table, right: pa.Table | None, model: LinkageModel, at: float) -> list[dict[str, Any]]:
     """Every pair compared by the reference, and those kept that reach `at`."""
     others = left if right is None else right
     i, j = (grid.ravel() for grid in np.indices((len(left), len(others))))
@@ -23,8 +22,7 @@ def exhaustive(
         i, j = i[i < j], j[i < j]
     result = comparison_vectors(left, others, i, j, model)
     pairs = [
-        {"left_row": int(a), "right_row": int(b), **row}
-        for a, b, row in zip(i, j, result.to_pylist(), strict=True)
+        {"left_row": int(a), "right_row": int(b), **row} for a, b, row in zip(i, j, result.to_pylist(), strict=True)
     ]
     return [pair for pair in pairs if pair["score"] >= at]
 
@@ -39,15 +37,9 @@ def columns(rows: list[tuple[str | None, str | None, str | None]]) -> pa.Table:
 def curves(draw: st.DrawFn) -> Curve:
     """Any curve: steps, flat parts and steep parts, a missing level that may top them all."""
     x = sorted(
-        draw(
-            st.sets(
-                st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.7, 0.85, 1.0])), min_size=1, max_size=5
-            )
-        )
+        draw(st.sets(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.7, 0.85, 1.0])), min_size=1, max_size=5))
     )
-    y = sorted(
-        draw(st.lists(st.sampled_from([-6.0, -1.0, 0.0, 0.3, 2.0, 4.0]), min_size=len(x), max_size=len(x)))
-    )
+    y = sorted(draw(st.lists(st.sampled_from([-6.0, -1.0, 0.0, 0.3, 2.0, 4.0]), min_size=len(x), max_size=len(x))))
     return Curve(tuple(x), tuple(y), draw(st.sampled_from([-3.0, 0.0, 1.0, 5.0])))
 
 
@@ -77,15 +69,19 @@ def batches(draw: st.DrawFn) -> tuple[pa.Table, pa.Table]:
     return columns(draw(rows)), columns(draw(rows))
 
 
+def twins(count: int) -> pa.Table:
+    """Records of a few people over and over, among them a placeholder."""
+    people = [("unknown", "unknown", "unknown"), ("anna", "li", "1 oak st"), ("bob", "lee", None)]
+    return columns([people[n % 3] for n in range(count)])
+
+
 thresholds = st.one_of(st.floats(1e-6, 1 - 1e-6), st.sampled_from([0.05, 0.3, 0.5, 0.85, 0.9, 0.999]))
-proof = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+proof = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @proof
 @given(batches(), models(), thresholds)
-def test_pairs_are_the_exhaustive_ones(
-    tables: tuple[pa.Table, pa.Table], model: LinkageModel, at: float
-) -> None:
+def test_pairs_are_the_exhaustive_ones(tables: tuple[pa.Table, pa.Table], model: LinkageModel, at: float) -> None:
     """Any tables, model and threshold: the same pairs, vectors and scores, in the same order."""
     left, right = tables
     assert candidate_pairs(left, right, model, at).to_pylist() == exhaustive(left, right, model, at)
@@ -118,13 +114,83 @@ def test_tiny_tables(rows: list[tuple[str | None, str | None, str | None]]) -> N
 def test_shards_make_no_difference(slices: int) -> None:
     """The pairs found in slices of the right table are those found in all of it."""
     random = np.random.default_rng(3)
-    words = ["anna", "anne", "bob", "li", "lee", "lopez", "1 oak st", "2 oak st", None]
-    left, right = (columns([tuple(random.choice(words, 3)) for _ in range(n)]) for n in (20, 50))  # type: ignore[misc]
+    words = np.array(["anna", "anne", "bob", "li", "lee", "lopez", "1 oak st", "2 oak st", None], object)
+    left, right = (columns([tuple(random.choice(words, 3)) for _ in range(n)]) for n in (20, 50))
     found = set()
     for rows in np.array_split(np.arange(len(right)), slices):
         pairs = candidate_pairs(left, right.slice(rows[0], len(rows)), STARTING_MODEL, 0.3)
         found |= {(p["left_row"], p["right_row"] + int(rows[0]), p["score"]) for p in pairs.to_pylist()}
-    assert found == {
-        (p["left_row"], p["right_row"], p["score"]) for p in exhaustive(left, right, STARTING_MODEL, 0.3)
-    }
+    assert found == {(p["left_row"], p["right_row"], p["score"]) for p in exhaustive(left, right, STARTING_MODEL, 0.3)}
     assert found
+
+
+@pytest.mark.parametrize("rows", [1, 4, 50, 1000])
+def test_part_held_at_a_time_makes_no_difference(rows: int) -> None:
+    """A bound on memory changes nothing but the memory."""
+    left, right = twins(7), twins(50)
+    whole = candidate_pairs(left, right, STARTING_MODEL, 0.3)
+    assert candidate_pairs(left, right, STARTING_MODEL, 0.3, Budget(rows=rows)).equals(whole)
+    assert len(whole)
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_threads_make_no_difference(cores: int) -> None:
+    """Nor does the number of threads."""
+    left, right = twins(60), twins(90)
+    expected = exhaustive(left, right, STARTING_MODEL, 0.3)
+    assert candidate_pairs(left, right, STARTING_MODEL, 0.3, Budget(cores=cores)).to_pylist() == expected
+
+
+@pytest.mark.parametrize("budget", [Budget(pairs=1000), Budget(comparisons=1000)])
+def test_explosion_stops_before_the_work_and_names_no_value(budget: Budget) -> None:
+    """Too many pairs: an error with the counts and the cause, whose message shows no value."""
+    seen: list[Progress] = []
+    with pytest.raises(CandidateExplosion) as raised:
+        candidate_pairs(twins(300), twins(300), STARTING_MODEL, 0.3, budget, seen.append)
+    assert seen == []
+    assert raised.value.pairs > 1000
+    assert raised.value.frequent[0] in [("unknown", "unknown", 10000), ("anna", "li", 10000), ("bob", "lee", 10000)]
+    assert "******* ******* in 10,000 pairs" in str(raised.value)
+    assert not any(word in str(raised.value) for word in ("unknown", "anna", "lee"))
+
+
+def test_explosion_that_no_sample_shows() -> None:
+    """A placeholder in a few records only: the sample may not see it, the count does."""
+    others = columns([(f"{n}x{n}", f"y{n}y", None) for n in range(3000)])
+    left = pa.concat_tables([others, columns([("unknown", "unknown", "1 a")] * 2)])
+    right = columns([("unknown", "unknown", "1 a")] * 5000)
+    with pytest.raises(CandidateExplosion) as raised:
+        candidate_pairs(left, right, STARTING_MODEL, 0.3, Budget(pairs=5000))
+    assert raised.value.frequent == [("unknown", "unknown", 10000)]
+
+
+def test_progress_grows_to_the_whole() -> None:
+    """The first report comes before the work, with what is expected; the last one when all is done."""
+    seen: list[Progress] = []
+    found = candidate_pairs(twins(90), twins(90), STARTING_MODEL, 0.3, Budget(cores=2), seen.append)
+    shares = [progress.share for progress in seen]
+    assert (shares[0], seen[0].found) == (0, 0)
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    assert seen[0].pairs == pytest.approx(len(found), rel=0.5)
+    assert seen[0].core_seconds > 0
+
+
+def test_frequent_names_are_those_on_both_sides() -> None:
+    left, right = (
+        columns([("a", "b", None)] * 2 + [(None, "c", None)] * 3),
+        columns([(None, "c", "x"), ("d", "e", "x")]),
+    )
+    assert frequent_names(left, right) == [(None, "c", 3)]
+
+
+def test_text_that_is_not_ascii_is_refused() -> None:
+    """Standardised text is ASCII; the compiled search would compare bytes."""
+    with pytest.raises(ValueError, match="ASCII"):
+        candidate_pairs(columns([("zoë", "li", None)]), twins(3), STARTING_MODEL, 0.3)
+
+
+@pytest.mark.parametrize("at", [0.0, 1.0, -1.0])
+def test_threshold_out_of_range(at: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        candidate_pairs(twins(3), None, STARTING_MODEL, at)

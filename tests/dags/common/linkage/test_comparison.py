@@ -3,10 +3,9 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from jellyfish import jaro_winkler_similarity
-
 from common.linkage.comparison import address_similarity, comparison_vectors, sort_tokens
 from common.linkage.model import STARTING_MODEL
+from jellyfish import jaro_winkler_similarity
 
 
 def people(*rows: tuple[str | None, str | None, str | None]) -> pa.Table:
@@ -57,8 +56,7 @@ def test_pairs_keep_their_order_and_may_repeat() -> None:
     left_rows, right_rows = [0, 2, 1, 0, 0], [2, 2, 0, 0, 0]
     result = comparison_vectors(table, table, left_rows, right_rows, STARTING_MODEL)
     single = [
-        comparison_vectors(table, table, [i], [j], STARTING_MODEL)
-        for i, j in zip(left_rows, right_rows, strict=True)
+        comparison_vectors(table, table, [i], [j], STARTING_MODEL) for i, j in zip(left_rows, right_rows, strict=True)
     ]
     assert result.to_pylist() == pa.concat_tables(single).to_pylist()
     vector = {name: result[name].to_numpy().astype(float) for name in result.column_names}

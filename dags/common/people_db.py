@@ -136,13 +136,7 @@ def sample_people(count: int, seed: int, run_id: str) -> tuple[pa.Table, int]:
         `person_id` and the raw `first_name`, `last_name`, `address`; and the highest person_id drawn from.
     """
     with _transaction() as connection:
-        before = connection.execute(
-            """
-            SELECT coalesce((SELECT min(people_before) FROM batches WHERE run_id = %s),
-                            (SELECT max(person_id) FROM people), 0)
-            """,
-            [run_id],
-        ).fetchone()[0]
+        before = _people_before(connection, run_id)
         rows = connection.execute(
             """
             SELECT person_id, first_name, last_name, address FROM people WHERE person_id <= %s
@@ -150,8 +144,27 @@ def sample_people(count: int, seed: int, run_id: str) -> tuple[pa.Table, int]:
             """,
             [before, seed, count],
         ).fetchall()
-    raw = [(name, pa.string()) for name in ("first_name", "last_name", "address")]
+    raw = [(name, pa.string()) for name in _RECORD[1:]]
     return _table(rows, pa.schema([("person_id", pa.int64()), *raw])), before
+
+
+def count_people(run_id: str) -> int:
+    """How many people `sample_people` draws from."""
+    with _transaction() as connection:
+        before = _people_before(connection, run_id)
+        return int(connection.execute("SELECT count(*) FROM people WHERE person_id <= %s", [before]).fetchone()[0])
+
+
+def _people_before(connection: psycopg.Connection[Any], run_id: str) -> int:
+    """The highest person_id when this run made its batch, or now if it has not loaded one yet."""
+    row = connection.execute(
+        """
+        SELECT coalesce((SELECT min(people_before) FROM batches WHERE run_id = %s),
+                        (SELECT max(person_id) FROM people), 0)
+        """,
+        [run_id],
+    ).fetchone()
+    return int(row[0])
 
 
 def plan_shards() -> list[Shard]:

@@ -49,15 +49,16 @@ def training_pairs(params: Mapping[str, Any], run_id: str) -> pa.Table:
     if every == 0 or people_db.batches_before(run_id) % every:
         raise AirflowSkipException("no retraining in this run: the champion stands")
     parts = {}
+    table_size = people_db.count_people(run_id)
     if prepared := params["labelled_pairs"]:
         parts[prepared] = training.judged_pairs(source.read_pairs(prepared), _PREPARED_SEED)
     else:
         people = source.fake_people(TRAINING_PEOPLE, _PREPARED_SEED)
-        parts["generated people"] = training.generated_pairs(people, _PREPARED_SEED)
+        parts["generated people"] = training.generated_pairs(people, _PREPARED_SEED, table_size)
     seed = int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:6])
     stored, _ = people_db.sample_people(TRAINING_PEOPLE, seed, run_id)
     if stored.num_rows >= training.MIN_PEOPLE:
-        parts["stored people"] = training.generated_pairs(stored, seed)
+        parts["stored people"] = training.generated_pairs(stored, seed, table_size)
     judged = people_db.judged_pairs()
     if judged.num_rows:
         parts["judgements"] = training.judged_pairs(judged, _PREPARED_SEED)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
@@ -26,7 +27,7 @@ from common.linkage.candidates import candidate_pairs
 from common.linkage.comparison import comparison_vectors
 from common.linkage.corruption import Record, corrupt
 from common.linkage.household import households
-from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, STARTING_MODEL, Curve, Floats, LinkageModel
+from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, Curve, Floats, LinkageModel
 from common.linkage.standardise import standardise
 
 Bools = npt.NDArray[np.bool_]
@@ -37,13 +38,32 @@ MIN_PEOPLE = 1_000
 """Fewer people than this are not worth making pairs of: the results would be chance."""
 
 NEAR = 0.001
-"""Pairs of different people below this score by the starting model are left out of training: nobody confuses them."""
+"""Pairs of different people below this score by `_SEARCH_MODEL` are left out of training: nobody confuses them."""
 
 RETURNING, LOOKALIKE = 0.5, 0.6
 """Shares of the known people who come back, and of whom a lookalike comes: estimates, not measured on anybody."""
 
 ERRORS = (4, 3, 2, 1)
 """How often a record of a returning person has 1, 2, 3 or 4 errors, relative to each other."""
+
+NAME_EVIDENCE = 0.1
+"""Log-odds that the names must add to an equal address to make a candidate."""
+
+MARGIN = 0.5
+"""Log-odds by which the best candidate must be ahead of the runner-up, see `LinkageModel.margin`."""
+
+_SEARCH_MODEL = LinkageModel(
+    intercept=-7.0,
+    curves={
+        "first_name": Curve((0.70, 0.85, 0.92, 1.0), (-5.0, -1.0, 2.0, 3.0)),
+        "last_name": Curve((0.70, 0.85, 0.92, 1.0), (-4.0, -1.0, 2.5, 4.0)),
+        "address": Curve((0.60, 0.80, 0.90, 1.0), (-4.0, 0.0, 4.0, 6.5)),
+    },
+    swapped=-2.0,
+    accept_at=0.90,
+    review_at=0.30,
+    margin=MARGIN,
+)  # set by hand, and only used to find the pairs that are worth training on
 
 LABELLED = pa.schema(
     [
@@ -56,14 +76,16 @@ LABELLED = pa.schema(
         ("straight_first_name", pa.float64()),
         ("straight_last_name", pa.float64()),
         pa.field("household", pa.bool_(), nullable=False),
+        pa.field("weight", pa.float64(), nullable=False),
     ]
 )
 """Labelled comparison vectors, one row a pair.
 
 `record` numbers the incoming record, `kind` says how it came about. Every true pair is there, however unlike, and all
 other pairs that come near. The names' similarities are there twice: as compared, crosswise where `swapped`, and
-straight in any case. Pairs of a household are never accepted as duplicates. Metadata `new`: how many new records
-each split had, as JSON.
+straight in any case. Pairs of a household are never accepted as duplicates. `weight` is how many such
+pairs the table has for one here: chance resemblances grow with the table, lookalikes do not. Metadata `new`: how many
+new records each split had, as JSON.
 """
 
 
@@ -118,12 +140,13 @@ def _other(value: str | None, candidates: Sequence[str | None], rng: Random) -> 
     return None
 
 
-def generated_pairs(people: pa.Table, seed: int) -> pa.Table:
+def generated_pairs(people: pa.Table, seed: int, table_size: int) -> pa.Table:
     """Labelled pairs made of people: corrupted copies as matches, strangers and lookalikes as non-matches.
 
     Args:
         people: raw `first_name`, `last_name`, `address` of different people, at least `MIN_PEOPLE`.
         seed: of all chance.
+        table_size: people in the table that the model is to work with.
 
     Returns:
         A table of schema `LABELLED`.
@@ -132,37 +155,27 @@ def generated_pairs(people: pa.Table, seed: int) -> pa.Table:
     rows = list(zip(*(people[name].to_pylist() for name in Record._fields), strict=True))
     chosen = [Record(*row) for row in rng.sample(rows, len(rows))]
     half = len(chosen) // 2
-    return _joined([_world(TRAIN, chosen[:half], rng), _world(TEST, chosen[half:], rng)])
+    worlds = ((TRAIN, chosen[:half]), (TEST, chosen[half:]))
+    return _joined([_world(split, part, rng, table_size) for split, part in worlds])
 
 
-def _world(split: str, people: Sequence[Record], rng: Random) -> pa.Table:
+def _world(split: str, people: Sequence[Record], rng: Random, table_size: int) -> pa.Table:
     """A table of known people and a batch of incoming records, compared."""
     known, strangers = people[: len(people) * 2 // 3], people[len(people) * 2 // 3 :]
-    incoming: list[tuple[Record, str, int]] = [(stranger, "stranger", -1) for stranger in strangers]
+    incoming = [_Incoming(stranger, "stranger") for stranger in strangers]
     for number, person in enumerate(known):
         if rng.random() < RETURNING:
             (wanted,) = rng.choices((1, 2, 3, 4), weights=ERRORS)
             copy, errors = corrupt(person, rng, errors=wanted)
-            incoming.append((copy, " + ".join(errors) or "unchanged", number))
+            incoming.append(_Incoming(copy, " + ".join(errors) or "unchanged", person=number))
         if rng.random() < LOOKALIKE:
             (make,) = rng.choices(list(LOOKALIKES), weights=LOOKALIKES.values())
             lookalike = make(person, strangers, rng)
             if lookalike.first_name or lookalike.last_name:
-                incoming.append((lookalike, make.__name__, -1))
-    left = _standardised([record for record, _, _ in incoming])
-    right = _standardised(known)
-    person = np.array([number for _, _, number in incoming])
-    return _labelled(split, left, right, person, [kind for _, kind, _ in incoming])
-
-
-def _standardised(records: Sequence[Record]) -> pa.Table:
-    columns = zip(*records, strict=True) if records else [()] * len(Record._fields)
-    return standardise(pa.table(dict(zip(Record._fields, (pa.array(c, pa.string()) for c in columns), strict=True))))
-
-
-def _labelled(split: str, left: pa.Table, right: pa.Table, person: npt.NDArray[Any], kinds: Sequence[str]) -> pa.Table:
-    """Pairs of a batch with a table where `person` is the row of `right` that each record is, or -1."""
-    near = candidate_pairs(left, right, STARTING_MODEL, NEAR)
+                incoming.append(_Incoming(lookalike, make.__name__, resembles=number))
+    left, right = _standardised([record.record for record in incoming]), _standardised(known)
+    person, resembles = (np.array([getattr(record, name) for record in incoming]) for name in ("person", "resembles"))
+    near = candidate_pairs(left, right, _SEARCH_MODEL, NEAR)
     returning = np.flatnonzero(person >= 0)
     rows = np.concatenate(
         [
@@ -171,7 +184,25 @@ def _labelled(split: str, left: pa.Table, right: pa.Table, person: npt.NDArray[A
         ]
     )
     rows = np.unique(rows, axis=0)
-    return _table(split, left, right, rows, person[rows[:, 0]] == rows[:, 1], kinds, int((person < 0).sum()))
+    is_match = person[rows[:, 0]] == rows[:, 1]
+    by_chance = ~is_match & (resembles[rows[:, 0]] != rows[:, 1])
+    weight = np.where(by_chance, max(table_size / len(known), 1.0), 1.0)
+    kinds = [record.kind for record in incoming]
+    return _table(split, left, right, rows, is_match, weight, kinds, int((person < 0).sum()))
+
+
+class _Incoming(NamedTuple):
+    """A record of a world's batch: how it came about, and the row of the known person that it is or resembles."""
+
+    record: Record
+    kind: str
+    person: int = -1
+    resembles: int = -1
+
+
+def _standardised(records: Sequence[Record]) -> pa.Table:
+    columns = zip(*records, strict=True) if records else [()] * len(Record._fields)
+    return standardise(pa.table(dict(zip(Record._fields, (pa.array(c, pa.string()) for c in columns), strict=True))))
 
 
 def _table(
@@ -180,11 +211,12 @@ def _table(
     right: pa.Table,
     rows: npt.NDArray[Any],
     is_match: Bools,
+    weight: Floats,
     kinds: Sequence[str],
     new: int,
 ) -> pa.Table:
-    vectors = comparison_vectors(left, right, rows[:, 0], rows[:, 1], STARTING_MODEL)
-    never_swapped = replace(STARTING_MODEL, swapped=_NEVER)
+    vectors = comparison_vectors(left, right, rows[:, 0], rows[:, 1], _SEARCH_MODEL)
+    never_swapped = replace(_SEARCH_MODEL, swapped=_NEVER)
     straight = comparison_vectors(left, right, rows[:, 0], rows[:, 1], never_swapped)
     columns = {
         "split": pa.array([split] * len(rows), pa.string()),
@@ -194,11 +226,8 @@ def _table(
         **{name: vectors[name] for name in COMPARISON_VECTOR},
         "straight_first_name": straight["first_name"],
         "straight_last_name": straight["last_name"],
-        "household": pa.array(
-            households(
-                left, right, rows[:, 0], rows[:, 1], {name: vectors[name].to_numpy() for name in COMPARISON_VECTOR}
-            )
-        ),
+        "household": pa.array(households(left, right, rows[:, 0], rows[:, 1], _arrays(vectors))),
+        "weight": pa.array(weight),
     }
     return pa.table(columns, schema=LABELLED.with_metadata({"new": json.dumps({split: new})}))
 
@@ -233,7 +262,7 @@ def judged_pairs(judgements: pa.Table, seed: int) -> pa.Table:
         matched = set(rows[chosen & is_match, 0].tolist())
         new = len(set(rows[chosen, 0].tolist()) - matched)
         kinds = ["judged"] * len(number)
-        parts.append(_table(split, records, records, rows[chosen], is_match[chosen], kinds, new))
+        parts.append(_table(split, records, records, rows[chosen], is_match[chosen], np.ones(chosen.sum()), kinds, new))
     return _joined(parts)
 
 
@@ -270,7 +299,9 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 
 _NEVER = -1_000.0  # log-odds that no evidence makes up for
 
-_NAME_KNOTS = (0.6, 0.75, 0.85, 0.92, 1.0)
+# Names less alike than 0.8 get no credit: unrelated names reach 0.7 by chance, and without the names a large table
+# could only be searched by comparing every address with every other.
+_NAME_KNOTS = (0.8, 0.87, 0.93, 1.0)
 _ADDRESS_KNOTS = (0.6, 0.7, 0.8, 0.9, 1.0)
 _NAMES = {"first_name": _NAME_KNOTS, "last_name": _NAME_KNOTS}
 _ALL = {**_NAMES, "address": _ADDRESS_KNOTS}
@@ -324,11 +355,12 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     pairs = pairs.filter(pc.and_not(pc.equal(pairs["split"], TRAIN), pairs["household"]))
     vectors = _vectors(pairs, formula.swapped)
     names, features = zip(*_features(formula, vectors), strict=True)
-    matrix, labels = np.column_stack(features), pairs["is_match"].to_numpy()
+    matrix, labels, weight_of_pair = np.column_stack(features), pairs["is_match"].to_numpy(), pairs["weight"].to_numpy()
     used = np.ones(len(names), bool)
     free = np.array([kind == "missing" for _, kind in names])
     while True:
-        regression = LogisticRegression(C=formula.strength, max_iter=500).fit(matrix[:, used], labels)
+        regression = LogisticRegression(C=formula.strength, max_iter=500)
+        regression.fit(matrix[:, used], labels, sample_weight=weight_of_pair)
         weights = np.zeros(len(names))
         weights[used] = regression.coef_[0]
         if not (wrong := (weights < 0) & ~free).any():
@@ -341,7 +373,7 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
         swapped=0.0 - weight[("swapped", "penalty")] if formula.swapped else _NEVER,
         accept_at=0.5,
         review_at=0.5,
-        margin=STARTING_MODEL.margin,
+        margin=MARGIN,
     )
 
 
@@ -388,15 +420,15 @@ def with_cut_offs(model: LinkageModel, pairs: pa.Table, max_dropped: float, max_
         max_reviewed: share of the new records that may be put to review besides, those of a household left out.
     """
     split = _Split(model, pairs, TRAIN)
-    accept_at = max(split.cut_off(split.best_to_accept, max_dropped), 0.5)
-    review_at = max(split.cut_off(split.best_to_accept, max_dropped + max_reviewed), _above_same_address(model))
-    return replace(model, accept_at=accept_at, review_at=min(review_at, accept_at))
+    review_at = max(split.cut_off(max_dropped + max_reviewed), _above_same_address(model))
+    accept_at = max(split.cut_off(max_dropped), 0.5, review_at)
+    return replace(model, accept_at=accept_at, review_at=review_at)
 
 
 def _above_same_address(model: LinkageModel) -> float:
     """A cut-off that an equal address alone does not reach: everybody has neighbours, and they are no candidates."""
     strangers = {"first_name": [0.0], "last_name": [0.0], "address": [1.0], "swapped": [0.0]}
-    return float(np.nextafter(model.score(strangers)[0], 1))
+    return float(expit(model.log_odds(strangers)[0] + NAME_EVIDENCE))
 
 
 @dataclass(frozen=True)
@@ -410,7 +442,7 @@ class Results:
         found_f1: of those and the pairs put to review.
         reinserted: share of the returning records that are below `review_at` with the person they are.
         dropped: share of the new records that reach `accept_at` with somebody.
-        reviewed: share of all records that are put to review.
+        reviewed: share of the new records that are put to review, relatives among them.
     """
 
     pairs: int
@@ -434,43 +466,43 @@ class _Split:
         self.model = model
         chosen = pairs.filter(pc.equal(pairs["split"], split))
         self.is_match: Bools = chosen["is_match"].to_numpy()
-        scores = [model.score(_vectors(chosen, swapped)) for swapped in (False, True)]
-        self.score: Floats = np.maximum(*scores) if len(chosen) else np.array([])
-        records, position = np.unique(chosen["record"].to_numpy(), return_inverse=True)
         self.household: Bools = chosen["household"].to_numpy()
+        self.weight: Floats = chosen["weight"].to_numpy()
+        self.score: Floats = np.maximum(*(model.score(_vectors(chosen, swapped)) for swapped in (False, True)))
         self.acceptable = np.where(self.household, 0, self.score)
-        self.best, self.best_to_accept = np.zeros(len(records)), np.zeros(len(records))
-        np.maximum.at(self.best, position, self.score)
-        np.maximum.at(self.best_to_accept, position, self.acceptable)
+        records, self.record = np.unique(chosen["record"].to_numpy(), return_inverse=True)
         self.true = np.full(len(records), np.nan)
-        self.true[position[self.is_match]] = self.score[self.is_match]
+        self.true[self.record[self.is_match]] = self.score[self.is_match]
+        self.returning: Bools = ~np.isnan(self.true)
         self.new_records = int(json.loads(pairs.schema.metadata[b"new"])[split])
 
-    @property
-    def returning(self) -> Bools:
-        return ~np.isnan(self.true)
+    def cut_off(self, share: float) -> float:
+        """The lowest score that at most this share of the new records reaches, those of a household left out."""
+        of_new = ~self.returning[self.record]
+        order = np.argsort(-self.acceptable[of_new])
+        reached = np.cumsum(self.weight[of_new][order]) > share * self.new_records
+        return float(np.nextafter(self.acceptable[of_new][order][reached.argmax()], 1)) if reached.any() else 0.0
 
-    def cut_off(self, best_scores: Floats, share: float) -> float:
-        """The lowest score that at most this share of the new records reaches, by their best scores."""
-        best = np.sort(best_scores[~self.returning])[::-1]
-        allowed = int(share * self.new_records)
-        return float(np.nextafter(best[allowed], 1)) if allowed < len(best) else 0.0
+    def share_of_new(self, pairs: Bools) -> float:
+        """Expected share of the new records that have one of these pairs, in the table that the weights tell."""
+        return min(float(self.weight[pairs & ~self.returning[self.record]].sum()) / max(self.new_records, 1), 1.0)
 
     def results(self) -> Results:
         accepted = self.acceptable >= self.model.accept_at
         found = self.score >= self.model.review_at
         judged = ~self.household
-        returning, new = int(self.returning.sum()), self.new_records
-        dropped = self.best_to_accept >= self.model.accept_at
-        reviewed = int(((self.best >= self.model.review_at) & ~dropped).sum())
         return Results(
             pairs=len(self.score),
-            log_loss=float(log_loss(self.is_match[judged], self.score[judged], labels=[False, True])),
+            log_loss=float(
+                log_loss(
+                    self.is_match[judged], self.score[judged], sample_weight=self.weight[judged], labels=[False, True]
+                )
+            ),
             f1=_f1(accepted, self.is_match),
             found_f1=_f1(found, self.is_match),
-            reinserted=float((self.true[self.returning] < self.model.review_at).sum()) / max(returning, 1),
-            dropped=float((dropped & ~self.returning).sum()) / max(new, 1),
-            reviewed=reviewed / max(returning + new, 1),
+            reinserted=float((self.true[self.returning] < self.model.review_at).sum()) / max(self.returning.sum(), 1),
+            dropped=self.share_of_new(accepted),
+            reviewed=self.share_of_new(found & ~accepted),
         )
 
 

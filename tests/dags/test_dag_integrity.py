@@ -69,9 +69,9 @@ def test_default_args_say_who_is_told_what() -> None:
     assert DEFAULT_ARGS["retry_exponential_backoff"] > 1
     assert DEFAULT_ARGS["retry_delay"] < DEFAULT_ARGS["max_retry_delay"]
     assert timedelta() < DEFAULT_ARGS["execution_timeout"] <= timedelta(hours=6)
-    assert DEFAULT_ARGS["on_failure_callback"] is alerts.mail_failure
-    assert DEFAULT_ARGS["on_retry_callback"] is alerts.mail_retry
-    assert DEFAULT_ARGS["on_execute_callback"] is alerts.watch_task_sla
+    assert DEFAULT_ARGS["on_failure_callback"] == [alerts.mail_failure]
+    assert DEFAULT_ARGS["on_retry_callback"] == [alerts.mail_retry]
+    assert DEFAULT_ARGS["on_execute_callback"] == [alerts.watch_task_sla]
     assert DEFAULT_ARGS["show_return_value_in_logs"] is False
 
 
@@ -83,7 +83,7 @@ def test_every_task_has_the_default_args(dag: DAG, task_id: str) -> None:
         if mapped and name == "show_return_value_in_logs":
             continue  # taken from the default_args when the task is unmapped; test_personal_data.py looks at the log
         value = task.partial_kwargs[name] if mapped else getattr(task, name)
-        assert value in (DEFAULT_ARGS[name], [DEFAULT_ARGS[name]]), name
+        assert value == DEFAULT_ARGS[name], name
 
 
 def test_the_errors_that_fail_at_once_exist_and_fail_at_once() -> None:

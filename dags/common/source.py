@@ -47,6 +47,8 @@ MAX_LINES_PER_RECORD = 50
 REQUIRED_COLUMNS = ("first_name", "last_name", "address")
 OPTIONAL_COLUMNS = ("source_key",)
 _COLUMNS = OPTIONAL_COLUMNS + REQUIRED_COLUMNS
+_PAIR_COLUMNS = (*(f"{side}_{name}" for side in ("left", "right") for name in REQUIRED_COLUMNS), "is_match")
+_IS_MATCH = {"1": True, "true": True, "0": False, "false": False}
 
 # More rows would outlive the garbage collector's young generations: reading would take half as long again.
 _ROWS_PER_BATCH = 1_000
@@ -170,13 +172,15 @@ def _problem(row: Sequence[object]) -> QuarantineReason | None:
 
 
 @lru_cache(1_000)
-def _column(name: str) -> str | None:
+def _column(name: str, columns: tuple[str, ...] = _COLUMNS) -> str | None:
     """Which of our columns a header means, or null: " First-Name" is first_name."""
     squeezed = re.sub(r"[\s_-]+", "", name).casefold()
-    return next((column for column in _COLUMNS if column.replace("_", "") == squeezed), None)
+    return next((column for column in columns if column.replace("_", "") == squeezed), None)
 
 
-def _columns_taken(header: Sequence[str]) -> dict[str, int]:
+def _columns_taken(
+    header: Sequence[str], columns: tuple[str, ...] = _COLUMNS, required: tuple[str, ...] = REQUIRED_COLUMNS
+) -> dict[str, int]:
     """Position of each of our columns in `header`.
 
     Raises:
@@ -185,12 +189,12 @@ def _columns_taken(header: Sequence[str]) -> dict[str, int]:
     """
     taken: dict[str, int] = {}
     for position, name in enumerate(header):
-        column = _column(name)
+        column = _column(name, columns)
         if column in taken:
             raise SourceError(f"its column {column} is there twice")
         if column is not None:
             taken[column] = position
-    missing = [column for column in REQUIRED_COLUMNS if column not in taken]
+    missing = [column for column in required if column not in taken]
     if missing:
         raise SourceError(
             f"it lacks the columns {', '.join(missing)}: the names of {len(header)} columns were read from its start"
@@ -532,6 +536,78 @@ def read_records(
         return rows.table()
     except SourceError as error:
         raise SourceError(f"Cannot read source {_masked(source)}: {error}") from None
+
+
+PAIRS = pa.schema([*((name, pa.string()) for name in _PAIR_COLUMNS[:-1]), pa.field("is_match", pa.bool_(), False)])
+"""The columns of labelled pairs: the raw fields of both records, and whether they are the same person."""
+
+
+def read_pairs(
+    source: str, *, allowed_roots: Sequence[str] = ALLOWED_SOURCE_ROOTS, max_bytes: int = MAX_SOURCE_BYTES
+) -> pa.Table:
+    """The labelled pairs of a CSV (also with .gz) or Parquet file: a table of schema `PAIRS`, in file order.
+
+    Somebody prepared them, so unlike incoming records one bad row condemns them all. `is_match` is a boolean, or
+    0, 1, true or false as number or text. Names of columns and places are treated as in `read_records`.
+
+    Raises:
+        SourceError: the source cannot be used, or a row of it.
+        OSError: an object store did not answer as it should; a retry may help.
+    """
+    try:
+        suffixes = _suffixes(source)
+        if suffixes[0] not in (".csv", ".parquet"):
+            raise SourceError("labelled pairs are CSV or Parquet")
+        with _opened(_located(source, allowed_roots), max_bytes) as file:
+            if suffixes == [".parquet"]:
+                columns = _parquet_pairs(file)
+            else:
+                columns = _csv_pairs(gzip.GzipFile(fileobj=file) if suffixes[1:] else file, max_bytes)  # type: ignore[arg-type]
+        verdicts = [_IS_MATCH.get(str(text).strip().lower()) for text in columns.pop("is_match")]
+        if not verdicts:
+            raise SourceError("it holds no pairs")
+        if None in verdicts:
+            raise SourceError(f"is_match of its row {verdicts.index(None) + 1:,} is not 0, 1, true or false")
+        if any(not isinstance(value, str | None) for column in columns.values() for value in column):
+            raise SourceError("it has nested values")
+        texts = {name: pa.array([value or None for value in column], pa.string()) for name, column in columns.items()}
+        return pa.table({**texts, "is_match": pa.array(verdicts)}).select(PAIRS.names).cast(PAIRS)
+    except (UnicodeError, pa.ArrowInvalid):
+        raise SourceError(f"Cannot read source {_masked(source)}: it is not UTF-8") from None
+    except SourceError as error:
+        raise SourceError(f"Cannot read source {_masked(source)}: {error}") from None
+
+
+def _csv_pairs(file: IO[bytes], max_bytes: int) -> dict[str, list[Any]]:
+    text = io.TextIOWrapper(io.BufferedReader(_Bounded(file, max_bytes)), encoding="utf-8-sig", newline="")
+    try:
+        header, *rows = [fields for fields in csv.reader(text, strict=True) if fields] or [[]]
+    except (gzip.BadGzipFile, zlib.error, EOFError):
+        raise SourceError("it is not a whole gzip file") from None
+    except csv.Error:
+        raise SourceError("it is not CSV, or a field of it is too long") from None
+    taken = _columns_taken(header, _PAIR_COLUMNS, _PAIR_COLUMNS)
+    uneven = next((number for number, row in enumerate(rows, 1) if len(row) != len(header)), None)
+    if uneven:
+        raise SourceError(f"its row {uneven:,} has more or fewer fields than the header")
+    return {column: [row[position] for row in rows] for column, position in taken.items()}
+
+
+def _parquet_pairs(file: IO[bytes]) -> dict[str, list[Any]]:
+    try:
+        header = pq.read_schema(file).names
+        taken = _columns_taken(header, _PAIR_COLUMNS, _PAIR_COLUMNS)
+        if pq.read_metadata(file).num_rows > MAX_ROWS:
+            raise SourceError(f"it has more than {MAX_ROWS:,} rows")
+        table = pq.read_table(file, columns=[header[position] for position in taken.values()])
+    except SourceError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise SourceError(f"it is not a whole Parquet file ({type(error).__name__})") from None
+    return {
+        column: [value for chunk in table[header[position]].chunks for value in _texts(chunk)]
+        for column, position in taken.items()
+    }
 
 
 def batch_id(table: pa.Table, source: str) -> str:

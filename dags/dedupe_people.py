@@ -116,7 +116,7 @@ def load(
     return ingestion.load_batch(batch, model, pairs, decisions, shards, run_id)
 
 
-@task(on_success_callback=alerts.mail_report)
+@task(on_success_callback=[alerts.forget_try, alerts.mail_report])
 @opens_tables
 def report(numbers: dict[str, Any], model: dict[str, Any], run_id: str | None = None) -> str:
     """Check that the numbers add up, write the report and mail it."""
@@ -134,6 +134,7 @@ def report(numbers: dict[str, Any], model: dict[str, Any], run_id: str | None = 
     doc_md=__doc__,
     default_args=DEFAULT_ARGS,
     deadline=DEFAULT_ARGS["deadline"],
+    on_failure_callback=alerts.mail_run_failure,
     params=PARAMS,
 )
 def dedupe_people() -> None:

@@ -3,6 +3,9 @@
 A mail names run, task, reason and log; never a person. It is written to an outbox folder first and deleted once a
 server took it, so that an alert outlives a mail server that is down: the next alert delivers what waits.
 
+A task that is killed runs no callback. So every try leaves a note when it begins, and whoever tells how it ended takes
+the note: its own callbacks, else the next try, else the failure callback of the run. Only one of them can.
+
 Imported when the DAG file is parsed: what costs time to import is imported by the functions.
 """
 
@@ -13,7 +16,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 log = logging.getLogger(__name__)
+
+KILLED = "ended without a word: killed, or out of memory"
 
 
 class RunQueued(BaseDeadlineReference):
@@ -58,6 +63,34 @@ def without_deadline_in_tests(dag: "DAG") -> "DAG":
 
     dag.test = test_without_deadline  # type: ignore[method-assign]
     return dag
+
+
+def note_try(context: Mapping[str, Any]) -> None:
+    """Task callback: a try begins. The note of an earlier try that is still there means that it was killed."""
+    facts = _task_facts(context)
+    for note, noted in _notes(facts["DAG"], facts["run"]):
+        if noted["task"] == facts["task"]:
+            _mail_about_try(note, noted | {"reason": KILLED}, "is retried")
+    note = _note(context["ti"])
+    note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_json(note, facts)
+
+
+def forget_try(context: Mapping[str, Any]) -> None:
+    """Task callback: a try has ended well."""
+    _note(context["ti"]).unlink(missing_ok=True)
+
+
+def mail_run_failure(context: Mapping[str, Any]) -> None:
+    """DAG callback: the run has failed. Tells what none of its tasks has told."""
+    dag_id, run_id = context["dag"].dag_id, context["run_id"]
+    for note, facts in _notes(dag_id, run_id):
+        _mail_about_try(note, facts | {"reason": KILLED}, "failed")
+    if context.get("reason") != "task_failure":
+        facts = {"DAG": dag_id, "run": run_id, "reason": context.get("reason") or "unknown"}
+        _mail(f"[{dag_id}] failed: run {run_id}", facts)
+    elif "ti" in context:  # the task that failed last; it may have died before it could leave a note
+        _mail_about_try(_note(context["ti"]), _task_facts(context) | {"reason": KILLED}, "failed")
 
 
 def mail_failure(context: Mapping[str, Any]) -> None:
@@ -107,7 +140,38 @@ def mail_report(context: Mapping[str, Any]) -> None:
 
 def _mail_about_task(context: Mapping[str, Any], event: str) -> None:
     facts = _task_facts(context) | {"reason": _reason(context.get("exception"))}
+    _mail_about_try(_note(context["ti"]), facts, event)
+
+
+def _mail_about_try(note: Path, facts: Mapping[str, Any], event: str) -> None:
+    """Mail, unless somebody else has told of this try."""
+    try:
+        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        note.with_suffix(".told").touch(exist_ok=False)
+        note.unlink(missing_ok=True)
+    except FileExistsError:
+        return
+    except OSError as error:
+        log.error("this may be told twice: %s (%s)", note, type(error).__name__)
     _mail(_task_subject(facts, event), facts)
+
+
+def _note(ti: Any) -> Path:
+    """Where the note of a try lies; Airflow gives every try an id of its own, `dags test` every run."""
+    from common.settings import TRIES_DIR
+
+    return TRIES_DIR / f"{ti.id}-{ti.try_number}.json"
+
+
+def _notes(dag_id: str, run_id: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The notes of a run that nobody has taken yet."""
+    from common.settings import TRIES_DIR
+
+    for note in sorted(TRIES_DIR.glob("*.json")):
+        with suppress(FileNotFoundError):  # just taken
+            facts = json.loads(note.read_text(encoding="utf-8"))
+            if (facts["DAG"], facts["run"]) == (dag_id, run_id):
+                yield note, facts
 
 
 def _task_facts(context: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,12 +209,17 @@ def _mail(subject: str, facts: Mapping[str, Any], attachments: Sequence[Path] = 
     }
     try:
         OUTBOX_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished = OUTBOX_DIR / f"{time.time_ns()}-{uuid.uuid4()}.tmp"
-        unfinished.write_text(json.dumps(mail, indent=1), encoding="utf-8")
-        unfinished.rename(unfinished.with_suffix(".json"))
+        _write_json(OUTBOX_DIR / f"{time.time_ns()}-{uuid.uuid4()}.json", mail)
         _deliver(OUTBOX_DIR)
     except Exception as error:
         log.error("mail not sent, kept in %s: %s (%s: %s)", OUTBOX_DIR, subject, type(error).__name__, error)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write by rename, so that nobody reads half a file."""
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    unfinished.rename(path)
 
 
 def _deliver(outbox: Path) -> None:

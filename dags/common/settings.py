@@ -27,6 +27,9 @@ XCOM_ROOT = os.environ.get("DEDUPE_XCOM_ROOT", str(PROJECT_ROOT / ".xcom"))
 OUTBOX_DIR = REPORTS_DIR / "outbox"
 """Where mails wait for a mail server that is down."""
 
+TRIES_DIR = REPORTS_DIR / "tries"
+"""Where tries of tasks leave notes, so that those that were killed are told of too."""
+
 MAIL_TO = os.environ.get("DEDUPE_MAIL_TO", "data-team@localhost").split(",")
 MAIL_FROM = os.environ.get("DEDUPE_MAIL_FROM", "dedupe-people@localhost")
 
@@ -94,8 +97,10 @@ DEFAULT_ARGS = {
     # Lists, since Airflow does not wrap a single callback of a mapped task that fails before it is expanded.
     "on_failure_callback": [alerts.mail_failure],
     "on_retry_callback": [alerts.mail_retry],
+    "on_success_callback": [alerts.forget_try],
+    "on_skipped_callback": [alerts.forget_try],
     # Airflow 3 has no SLA per task: a timer in the task's process mails while it still runs.
-    "on_execute_callback": [alerts.watch_task_sla],
+    "on_execute_callback": [alerts.note_try, alerts.watch_task_sla],
     # Airflow 3 has no SLA per run in default_args either: operators ignore this key, the DAG passes it on.
     "deadline": DeadlineAlert(
         reference=alerts.RunQueued(),

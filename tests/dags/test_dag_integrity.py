@@ -71,7 +71,8 @@ def test_default_args_say_who_is_told_what() -> None:
     assert timedelta() < DEFAULT_ARGS["execution_timeout"] <= timedelta(hours=6)
     assert DEFAULT_ARGS["on_failure_callback"] == [alerts.mail_failure]
     assert DEFAULT_ARGS["on_retry_callback"] == [alerts.mail_retry]
-    assert DEFAULT_ARGS["on_execute_callback"] == [alerts.watch_task_sla]
+    assert DEFAULT_ARGS["on_execute_callback"] == [alerts.note_try, alerts.watch_task_sla]
+    assert DEFAULT_ARGS["on_success_callback"] == DEFAULT_ARGS["on_skipped_callback"] == [alerts.forget_try]
     assert DEFAULT_ARGS["show_return_value_in_logs"] is False
 
 
@@ -83,7 +84,12 @@ def test_every_task_has_the_default_args(dag: DAG, task_id: str) -> None:
         if mapped and name == "show_return_value_in_logs":
             continue  # taken from the default_args when the task is unmapped; test_personal_data.py looks at the log
         value = task.partial_kwargs[name] if mapped else getattr(task, name)
-        assert value == DEFAULT_ARGS[name], name
+        mails = [alerts.mail_report] if (task_id, name) == ("report", "on_success_callback") else None
+        assert value == (DEFAULT_ARGS[name] + mails if mails else DEFAULT_ARGS[name]), name
+
+
+def test_the_run_tells_what_no_task_could_tell(dag: DAG) -> None:
+    assert dag.on_failure_callback == alerts.mail_run_failure
 
 
 def test_the_errors_that_fail_at_once_exist_and_fail_at_once() -> None:

@@ -4,8 +4,10 @@ import json
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,11 +23,13 @@ LOG_URL = "http://127.0.0.1:8080/dags/dedupe_people/runs/run%201/tasks/load?try_
 @pytest.fixture(autouse=True)
 def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("common.settings.OUTBOX_DIR", tmp_path / "outbox")
+    monkeypatch.setattr("common.settings.TRIES_DIR", tmp_path / "tries")
     return tmp_path / "outbox"
 
 
 def context(exception: BaseException | None = None, **changes: Any) -> dict[str, Any]:
     ti = {"dag_id": "dedupe_people", "run_id": "run 1", "task_id": "load", "map_index": -1, "try_number": 2}
+    changes.setdefault("id", uuid.uuid4())
     return {"ti": SimpleNamespace(**{**ti, "log_url": LOG_URL, **changes}), "exception": exception}
 
 
@@ -105,7 +109,7 @@ def test_an_sla_miss_of_the_run_is_one_mail(smtp_server: list[EmailMessage]) -> 
 def test_a_task_that_overruns_its_sla_is_mailed_while_it_runs(
     smtp_server: list[EmailMessage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.settings.TASK_SLA", alerts.datetime.resolution * 100_000)  # 0.1 s
+    monkeypatch.setattr("common.settings.TASK_SLA", timedelta(seconds=0.1))
     before = set(threading.enumerate())
     alerts.watch_task_sla(context())
     (timer,) = set(threading.enumerate()) - before
@@ -128,6 +132,89 @@ def test_a_report_is_mailed_with_its_page(
     assert mail["subject"] == "[dedupe_people] done: received=3 inserted=3"
     assert [part.get_filename() for part in mail.walk() if part.get_filename()] == ["run_1.html"]
     assert "<p>the page</p>" in text_of(mail)
+
+
+# Tries that were killed ------------------------------------------------------------------------------------------
+
+
+def run_context(**changes: Any) -> dict[str, Any]:
+    return {"dag": SimpleNamespace(dag_id="dedupe_people"), "run_id": "run 1", "reason": "task_failure", **changes}
+
+
+def subjects(mails: list[EmailMessage]) -> list[str]:
+    return [str(mail["subject"]).removeprefix("[dedupe_people] ") for mail in mails]
+
+
+@pytest.mark.parametrize("callback", [alerts.mail_failure, alerts.mail_retry])
+def test_what_a_task_has_told_the_run_does_not_tell_again(smtp_server: list[EmailMessage], callback: Any) -> None:
+    failed = context(PeopleDbError("no"))
+    alerts.note_try(failed)
+    callback(failed)
+    alerts.mail_run_failure(run_context(ti=failed["ti"]))
+    alerts.note_try(context(try_number=3))
+    assert len(smtp_server) == 1
+
+
+def test_a_killed_task_is_told_by_the_run_once(smtp_server: list[EmailMessage], tmp_path: Path) -> None:
+    killed = context()
+    alerts.note_try(killed)
+    assert (tmp_path / "tries").stat().st_mode & 0o077 == 0
+    for _ in range(2):
+        alerts.mail_run_failure(run_context(ti=killed["ti"]))
+    alerts.mail_failure(killed)
+    assert subjects(smtp_server) == ["load failed: run run 1"]
+    assert alerts.KILLED in text_of(smtp_server[0])
+    assert LOG_URL.replace("&", "&amp;") in text_of(smtp_server[0])
+
+
+def test_every_killed_mapped_task_is_told_of_and_no_other(smtp_server: list[EmailMessage]) -> None:
+    tries = [context(task_id="compare", map_index=index) for index in range(4)]
+    for each in tries:
+        alerts.note_try(each)
+    alerts.note_try(context(run_id="run 2"))
+    alerts.forget_try(tries[0])
+    alerts.mail_failure(tries[1])
+    alerts.mail_run_failure(run_context(ti=tries[1]["ti"]))
+    assert sorted(subjects(smtp_server)) == [f"compare[{index}] failed: run run 1" for index in (1, 2, 3)]
+
+
+def test_a_killed_try_is_told_by_the_next_one(smtp_server: list[EmailMessage]) -> None:
+    alerts.note_try(context(try_number=1))
+    alerts.note_try(context(try_number=1, task_id="report"))
+    alerts.note_try(context(try_number=2))
+    assert subjects(smtp_server) == ["load is retried: run run 1"]
+    alerts.mail_run_failure(run_context())
+    assert len(smtp_server) == 3
+
+
+def test_a_task_that_died_before_its_first_callback_is_told_of(smtp_server: list[EmailMessage]) -> None:
+    alerts.mail_run_failure(run_context(ti=context()["ti"]))
+    assert subjects(smtp_server) == ["load failed: run run 1"]
+
+
+def test_a_run_that_fails_without_a_task_is_told_of(smtp_server: list[EmailMessage]) -> None:
+    alerts.mail_run_failure(run_context(reason="all_tasks_deadlocked"))
+    assert subjects(smtp_server) == ["failed: run run 1"]
+    assert "all_tasks_deadlocked" in text_of(smtp_server[0])
+
+
+def test_a_tasks_and_a_runs_callback_at_once_send_one_mail(smtp_server: list[EmailMessage]) -> None:
+    failed = context()
+    alerts.note_try(failed)
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(alerts.mail_failure, failed) for _ in range(4)]
+        calls += [pool.submit(alerts.mail_run_failure, run_context(ti=failed["ti"])) for _ in range(4)]
+        for call in calls:
+            call.result()
+    assert len(smtp_server) == 1
+
+
+def test_a_folder_for_notes_that_cannot_be_written_keeps_no_mail_back(
+    smtp_server: list[EmailMessage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.settings.TRIES_DIR", Path("/proc/nowhere"))
+    alerts.mail_failure(context())
+    assert len(smtp_server) == 1
 
 
 # A mail server that is down --------------------------------------------------------------------------------------

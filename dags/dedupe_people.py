@@ -10,10 +10,8 @@ person in the table and with the rest of the batch, and decides by a regression 
 | `REVIEW` | kept in `decisions` for somebody to judge |
 | quarantined | kept in `quarantine` with a reason code and the raw row |
 
-Nothing is lost: received = quarantined + duplicates + review + inserted. Every task can be retried, cleared or killed
-without anybody being inserted twice. The run's report is mailed and lies in the reports folder.
-
-Does **not** protect against: duplicates that were in the table before (`people` is only compared with what comes in).
+Nothing is lost: received = quarantined + duplicates + review + inserted, whatever is retried, cleared or killed.
+With `source` = `people` the table is compared with itself: duplicates in it are marked, and nobody is deleted.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -50,9 +48,9 @@ def standardise(incoming: "pa.Table") -> "pa.Table":
 @opens_tables
 def plan_shards(batch: "pa.Table") -> "list[Shard]":
     """Split the table into ranges that one comparison each can hold, and note what the table holds now."""
-    from common import people_db
+    from common import ingestion
 
-    return people_db.plan_shards()
+    return ingestion.plan_shards(batch)
 
 
 @task
@@ -84,11 +82,11 @@ def choose_model(
 
 @task(map_index_template="people {{ task.op_kwargs['shard']['first_person'] }} on")
 @opens_tables
-def compare(batch: "pa.Table", model: dict[str, Any], shard: "Shard") -> "pa.Table":
+def compare(batch: "pa.Table", model: dict[str, Any], shard: "Shard", run_id: str | None = None) -> "pa.Table":
     """Find every candidate pair of the batch in one shard of the table, and within the batch itself."""
     from common import ingestion
 
-    return ingestion.compare_batch(batch, model, shard)
+    return ingestion.compare_batch(batch, model, shard, run_id)
 
 
 @task
@@ -118,11 +116,11 @@ def load(
 
 @task(on_success_callback=[alerts.forget_try, alerts.mail_report])
 @opens_tables
-def report(numbers: dict[str, Any], model: dict[str, Any], run_id: str | None = None) -> str:
+def report(numbers: dict[str, Any], model: dict[str, Any], pairs: "list[pa.Table]", run_id: str | None = None) -> str:
     """Check that the numbers add up, write the report and mail it."""
     from common import ingestion
 
-    return ingestion.report_batch(numbers, model, run_id)
+    return ingestion.report_batch(numbers, model, pairs, run_id)
 
 
 @dag(
@@ -145,7 +143,7 @@ def dedupe_people() -> None:
     # Airflow does not take the documentation of a mapped task from its docstring.
     pairs = compare.override(doc_md=compare.function.__doc__).partial(batch=batch, model=model).expand(shard=shards)
     decisions = decide(batch, model, pairs)
-    report(load(batch, model, pairs, decisions, shards), model)
+    report(load(batch, model, pairs, decisions, shards), model, pairs)
 
 
 alerts.without_deadline_in_tests(dedupe_people())

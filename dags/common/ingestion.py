@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,16 +11,26 @@ from typing import Any
 import pyarrow as pa
 
 from common import people_db, source
-from common.linkage.batch import batch_pairs
+from common.linkage.batch import batch_pairs, certificate_of
+from common.linkage.candidates import Budget, Progress
 from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL, LinkageModel
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
 from common.report import RunReport, write_report
+from common.settings import (
+    CERTIFIED_RECORDS,
+    MAX_ADDRESS_COMPARISONS,
+    MAX_CANDIDATE_PAIRS,
+    PROGRESS_SECONDS,
+    RUN_SLA,
+)
 
 log = logging.getLogger(__name__)
 
-FAKER = "faker"
+FAKER, SWEEP = "faker", "people"
+"""Sources that are no files: invented records, and the table itself, to find the duplicates that are in it."""
+
 _FIRST_SEED = 0  # the people of a new table are the same everywhere
 
 
@@ -35,11 +47,13 @@ def ingest(params: Mapping[str, Any], run_id: str) -> pa.Table:
     Raises:
         source.SourceError: the source cannot be read.
     """
+    if params["source"] == SWEEP:
+        return _described(people_db.people_as_records(), SWEEP, people_before=0)
     if params["source"] != FAKER:
         return _described(source.read_records(params["source"]), params["source"], people_before=0)
     if people_db.is_empty():
         _fill(params["existing"])
-    seed = int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:6])
+    seed = _seed(run_id)
     known, before = people_db.sample_people(round(params["rows"] * params["returning"]), seed, run_id)
     return _described(source.fake_records(params["rows"], params["returning"], known, seed), FAKER, before)
 
@@ -53,10 +67,59 @@ def standardise_batch(incoming: pa.Table) -> pa.Table:
     return add_quarantine_reason(standardise(incoming))
 
 
-def compare_batch(records: pa.Table, model: Mapping[str, Any], shard: people_db.Shard) -> pa.Table:
+def plan_shards(records: pa.Table) -> list[people_db.Shard]:
+    """The shards of the table that a batch is compared with; none of it for a sweep, which is the table itself."""
+    shards = people_db.plan_shards()
+    if _origin(records) == SWEEP:
+        return [people_db.Shard(first_person=0, last_person=-1, with_batch=True, snapshot=shards[0]["snapshot"])]
+    return shards
+
+
+def _origin(records: pa.Table) -> str:
+    return records.schema.metadata[b"source"].decode()
+
+
+def compare_batch(records: pa.Table, model: Mapping[str, Any], shard: people_db.Shard, run_id: str) -> pa.Table:
     """Candidate pairs of a batch in one shard, see `batch_pairs`; the first shard takes the batch itself too."""
     people = people_db.read_people(shard)
-    return batch_pairs(records, people, LinkageModel.from_dict(model), with_batch=shard["with_batch"])
+    pairs = batch_pairs(
+        records,
+        people,
+        LinkageModel.from_dict(model),
+        with_batch=shard["with_batch"],
+        certified=CERTIFIED_RECORDS,
+        seed=_seed(run_id),
+        budget=Budget(pairs=MAX_CANDIDATE_PAIRS, comparisons=MAX_ADDRESS_COMPARISONS),
+        progress=_ProgressLog(),
+    )
+    log.info("%s", certificate_of([pairs]))
+    return pairs
+
+
+class _ProgressLog:
+    """Logs what a search is expected to take, and every few seconds how far it is."""
+
+    def __init__(self) -> None:
+        self.next_line = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        seconds = progress.core_seconds / (os.cpu_count() or 1)
+        if not self.next_line:
+            log.info(
+                "forecast: %d candidate pairs, %d addresses to compare, about %.1f seconds",
+                *(progress.pairs, progress.comparisons, seconds),
+            )
+            if seconds > RUN_SLA.total_seconds():
+                log.warning("the forecast exceeds the SLA of %s: this run will miss it", RUN_SLA)
+        elif time.monotonic() < self.next_line:
+            return
+        else:
+            log.info("compared %.0f %%, %d pairs found", progress.share * 100, progress.found)
+        self.next_line = time.monotonic() + PROGRESS_SECONDS
+
+
+def _seed(run_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:6])
 
 
 def decide_batch(records: pa.Table, model: Mapping[str, Any], pairs: Sequence[pa.Table]) -> pa.Table:
@@ -78,18 +141,24 @@ def load_batch(
     Returns:
         The fields of its RunReport.
     """
-    described = {key.decode(): value.decode() for key, value in records.schema.metadata.items()}
-    loaded = people_db.load(
-        records,
-        pa.concat_tables(pairs),
-        decisions,
-        shards,
-        LinkageModel.from_dict(model),
-        run_id=run_id,
-        source=described["source"],
-        batch_id=source.batch_id(records, described["source"]),
-        people_before=int(described["people_before"]),
-    )
+    linkage_model, origin = LinkageModel.from_dict(model), _origin(records)
+    batch_id = source.batch_id(records, origin)
+    if origin == SWEEP:
+        loaded = people_db.mark_duplicates(
+            records, decisions, linkage_model, run_id=run_id, source=origin, batch_id=batch_id
+        )
+    else:
+        loaded = people_db.load(
+            records,
+            pa.concat_tables(pairs),
+            decisions,
+            shards,
+            linkage_model,
+            run_id=run_id,
+            source=origin,
+            batch_id=batch_id,
+            people_before=int(records.schema.metadata[b"people_before"]),
+        )
     return asdict(loaded)
 
 
@@ -98,14 +167,15 @@ def _fill(rows: int) -> None:
     model = STARTING_MODEL.to_dict()
     records = standardise_batch(_described(source.fake_people(rows, _FIRST_SEED), "faker: first people", 0))
     shards = people_db.plan_shards()
-    pairs = [compare_batch(records, model, shard) for shard in shards]
+    pairs = [compare_batch(records, model, shard, people_db.FIRST_PEOPLE) for shard in shards]
     load_batch(records, model, pairs, decide_batch(records, model, pairs), shards, run_id=people_db.FIRST_PEOPLE)
 
 
-def report_batch(numbers: Mapping[str, Any], model: Mapping[str, Any], run_id: str) -> str:
+def report_batch(numbers: Mapping[str, Any], model: Mapping[str, Any], pairs: Sequence[pa.Table], run_id: str) -> str:
     """Write the report of a loaded batch from what is stored; returns the path of the HTML page."""
     loaded = RunReport(**numbers)
     decisions, quarantine = people_db.batch_decisions(loaded.batch_id), people_db.quarantine_counts(loaded.batch_id)
-    paths = write_report(run_id, loaded, decisions, quarantine, LinkageModel.from_dict(model))
+    certificate = str(certificate_of(pairs))
+    paths = write_report(run_id, loaded, decisions, quarantine, LinkageModel.from_dict(model), certificate)
     log.info("report of run %s\n%s", run_id, paths.text.read_text(encoding="utf-8"))
     return str(paths.html)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 import psycopg
@@ -228,21 +229,42 @@ def _standardise_pending(connection: psycopg.Connection[Any]) -> None:
 
 
 def read_people(shard: Shard) -> pa.Table:
-    """The people of a shard: `person_id` (int64) and the `*_std` columns, a million rows in about half a second."""
+    """The people of a shard, schema `PEOPLE`: a million rows in about half a second.
+
+    A row that a sweep marked as a duplicate has the `person_id` of the person it stands for.
+    """
+    return _read(
+        """
+        SELECT coalesce(duplicate_of, person_id) AS person_id, first_name_std, last_name_std, address_std,
+               generation_std
+        FROM people WHERE person_id BETWEEN $1 AND $2
+        """,
+        [shard["first_person"], shard["last_person"]],
+    ).cast(PEOPLE)
+
+
+def people_as_records() -> pa.Table:
+    """Everybody who is not marked as a duplicate, as incoming records (strings): `source_key` is the person's id."""
+    return _read(
+        """
+        SELECT md5(ROW(person_id, first_name, last_name, address)::text) AS record_key, person_id::text AS source_key,
+               first_name, last_name, address, NULL::text AS problem, NULL::text AS raw
+        FROM people WHERE duplicate_of IS NULL ORDER BY person_id
+        """,
+        [],
+    )
+
+
+def _read(query: str, values: list[Any]) -> pa.Table:
+    """The rows of a query as Arrow, without a detour through Python objects."""
     import adbc_driver_postgresql.dbapi
 
     with _transaction() as connection:
         uri = make_conninfo(connection.info.dsn, password=connection.info.password or None)
     with adbc_driver_postgresql.dbapi.connect(uri) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT set_config('search_path', $1, false)", [PEOPLE_SCHEMA])
-        cursor.execute(
-            """
-            SELECT person_id, first_name_std, last_name_std, address_std, generation_std FROM people
-            WHERE person_id BETWEEN $1 AND $2
-            """,
-            [shard["first_person"], shard["last_person"]],
-        )
-        return cursor.fetch_arrow_table().cast(PEOPLE)
+        cursor.execute(query, values or None)
+        return cursor.fetch_arrow_table()
 
 
 def known_records(records: pa.Table) -> pa.Table:
@@ -285,8 +307,7 @@ def load(
         people_before: highest person_id when the batch was made.
     """
     with _transaction() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(int(LOCK_TIMEOUT.total_seconds() * 1000))])
-        cursor.execute("LOCK TABLE people IN SHARE ROW EXCLUSIVE MODE")
+        _lock_people(cursor)
         if stored := _stored_report(connection, batch_id):
             return stored
         _standardise_pending(connection)
@@ -320,6 +341,67 @@ def quarantine_counts(batch_id: str) -> dict[str, int]:
         return dict(connection.execute(query, [batch_id]).fetchall())
 
 
+def _lock_people(cursor: psycopg.Cursor[Any]) -> None:
+    """Let other writers to people wait until this transaction ends; readers go on."""
+    cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(int(LOCK_TIMEOUT.total_seconds() * 1000))])
+    cursor.execute("LOCK TABLE people IN SHARE ROW EXCLUSIVE MODE")
+
+
+def mark_duplicates(
+    records: pa.Table, decisions: pa.Table, model: LinkageModel, *, run_id: str, source: str, batch_id: str
+) -> RunReport:
+    """Write a decided sweep of the table, all of it or nothing: duplicates are marked, nobody is deleted.
+
+    Args:
+        records: everybody, as `people_as_records` gave them, standardised.
+        decisions: what `decide` made of them; new ones stay as they are and are not written down.
+        model: what scored the pairs.
+        run_id: the run that loads.
+        source: stands in the batch.
+        batch_id: the sweep's key, from its content.
+
+    Raises:
+        PeopleDbError: somebody involved has changed or gone meanwhile; the sweep must be run again.
+    """
+    person_of = dict(zip(records["record_key"].to_pylist(), map(int, records["source_key"].to_pylist()), strict=True))
+    marks = [
+        (person_of[row["record_key"]], person_of[row["survivor_key"]])
+        for row in decisions.filter(pc.equal(decisions["decision"], Decision.DUPLICATE)).to_pylist()
+    ]
+    known = pc.is_in(records["record_key"], decisions.filter(_is_doubled(decisions))["record_key"].combine_chunks())
+    doubled, decided = records.filter(known), decisions.filter(_is_doubled(decisions))
+    with _transaction() as connection, connection.cursor() as cursor:
+        _lock_people(cursor)
+        if stored := _stored_report(connection, batch_id):
+            return stored
+        keys = pc.unique(pa.concat_arrays([decided[name].combine_chunks() for name in ("record_key", "survivor_key")]))
+        unchanged = connection.execute(
+            """
+            SELECT count(*) FROM people
+            WHERE duplicate_of IS NULL AND md5(ROW(person_id, first_name, last_name, address)::text) = ANY(%s)
+            """,
+            [keys.drop_null().to_pylist()],
+        ).fetchone()
+        if unchanged != (len(keys.drop_null()),):
+            raise PeopleDbError("people changed while the table was swept: run the sweep again")
+        people_before = connection.execute("SELECT coalesce(max(person_id), 0) FROM people").fetchone()[0]
+        _write_batch(cursor, doubled, decided, model, run_id, source, batch_id, people_before, person_of)
+        # Whoever a marked person stood for follows to the survivor.
+        cursor.execute(
+            """
+            UPDATE people SET duplicate_of = m.survivor
+            FROM unnest(%s::bigint[], %s::bigint[]) AS m (person, survivor)
+            WHERE people.person_id = m.person OR people.duplicate_of = m.person
+            """,
+            [[person for person, _ in marks], [survivor for _, survivor in marks]],
+        )
+        return _stored_report(connection, batch_id)
+
+
+def _is_doubled(decisions: pa.Table) -> pa.ChunkedArray:
+    return pc.not_equal(decisions["decision"], Decision.NEW)
+
+
 def _stored_report(connection: psycopg.Connection[Any], batch_id: str) -> RunReport | None:
     row = connection.execute(
         """
@@ -341,9 +423,13 @@ def _current_pairs(
     """The pairs as the table is now; the very same object if nothing in it has changed since the snapshot."""
     changed = connection.execute(
         """
-        SELECT person_id, first_name_std, last_name_std, address_std, generation_std FROM people
-        WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
-          AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+        WITH changed AS (
+            SELECT coalesce(duplicate_of, person_id) AS person_id FROM people
+            WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
+              AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+        )
+        SELECT coalesce(duplicate_of, person_id), first_name_std, last_name_std, address_std, generation_std
+        FROM people WHERE person_id IN (TABLE changed) OR duplicate_of IN (TABLE changed)
         """,
         {"snapshot": snapshot},
     ).fetchall()
@@ -367,7 +453,9 @@ def _write_batch(
     source: str,
     batch_id: str,
     people_before: int,
+    person_of: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
+    """Write the batch, its new people, decisions and quarantine; `person_of` are records that are people already."""
     good, bad = usable(records), quarantined(records)
     count = {value.value: 0 for value in Decision} | {
         row["values"]: row["counts"] for row in pc.value_counts(decisions["decision"]).to_pylist()
@@ -383,15 +471,18 @@ def _write_batch(
             *(count[Decision.DUPLICATE], count[Decision.REVIEW], count[Decision.NEW], people_before),
         ],
     )
-    person_of = _insert_people(cursor, good.filter(pc.equal(decisions["decision"], Decision.NEW)), batch_id)
+    person_of = {**person_of} | _insert_people(
+        cursor, good.filter(pc.equal(decisions["decision"], Decision.NEW)), batch_id
+    )
     with cursor.copy(
         """
         COPY decisions (batch_id, record_key, source_key, first_name, last_name, address, decision, reason, person_id,
-                        matched_record_key, score, vector, runner_up_person_id, runner_up_score, margin,
-                        model_version, run_id) FROM STDIN
+                        matched_record_key, score, vector, contributions, runner_up_person_id, runner_up_score,
+                        margin, model_version, run_id) FROM STDIN
         """
     ) as copy:
-        for record, row in zip(_rows(good.select(_RECORD)), decisions.to_pylist(), strict=True):
+        rows = zip(_rows(good.select(_RECORD)), decisions.to_pylist(), _contributions(decisions, model), strict=True)
+        for record, row, contributions in rows:
             key = row["record_key"]
             person_id = row["person_id"]
             if person_id is None:
@@ -408,13 +499,23 @@ def _write_batch(
                         person_id,
                         row["matched_record_key"],
                     ),
-                    *(row["score"], vector and json.dumps(vector), row["runner_up_person_id"]),
+                    *(row["score"], vector and json.dumps(vector), contributions, row["runner_up_person_id"]),
                     *(row["runner_up_score"], row["margin"], model.version, run_id),
                 )
             )
     with cursor.copy("COPY quarantine (batch_id, record_key, source_key, reason, raw) FROM STDIN") as copy:
         for row in _rows(bad):
             copy.write_row((batch_id, *row))
+
+
+def _contributions(decisions: pa.Table, model: LinkageModel) -> list[str | None]:
+    """What each term of the model adds to the log-odds of each decision, as JSON; null where no pair decided it."""
+    terms = model.contributions({name: pc.cast(decisions[name], pa.float64()).to_numpy() for name in COMPARISON_VECTOR})
+    rows = zip(*(term.tolist() for term in terms.values()), strict=True)
+    return [
+        None if score is None else json.dumps({"intercept": model.intercept, **dict(zip(terms, row, strict=True))})
+        for score, row in zip(decisions["score"].to_pylist(), rows, strict=True)
+    ]
 
 
 def _insert_people(cursor: psycopg.Cursor[Any], people: pa.Table, batch_id: str) -> dict[str, int]:

@@ -88,6 +88,7 @@ def write_report(
     decisions: "pa.Table",
     quarantine: Mapping[str, int],
     model: "LinkageModel",
+    certificate: str,
 ) -> ReportPaths:
     """Write a run's report as text and as one self-contained HTML page.
 
@@ -97,6 +98,7 @@ def write_report(
         decisions: the batch as stored, schema `people_db.STORED_DECISIONS`.
         quarantine: records by reason code.
         model: for the cut-offs that the plots show.
+        certificate: what the exhaustive comparison of a few records showed, in one line.
 
     Raises:
         ReportError: the rows that are stored are not as many as the numbers say.
@@ -105,7 +107,7 @@ def write_report(
     rows = decisions.to_pylist()
     reasons = _reasons(rows) | {f"quarantined, {reason}": count for reason, count in quarantine.items()}
     examples = list(_examples(rows))
-    notes = [f"batch {report.batch_id} from {report.source}, model {report.model_version}"]
+    notes = [f"batch {report.batch_id} from {report.source}, model {report.model_version}", certificate]
     if report.run_id != run_id:
         notes.append(f"this input was loaded before, by run {report.run_id}: nothing was changed")
     paths = report_paths(run_id)

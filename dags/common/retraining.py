@@ -120,7 +120,9 @@ def choose_model(fitted: Sequence[Fitted] | None, params: Mapping[str, Any], run
         log.info("no retraining in this run: champion %s stands", champion.version)
         return champion.to_dict()
     *challengers, standing = fitted
-    best = min(challengers, key=lambda model: model["results"]["test_log_loss"])
+    warnings = {formula.name for formula in training.FORMULAS if formula.warning}
+    eligible = (model for model in challengers if model["formula"] not in warnings)
+    best = min(eligible, key=lambda model: model["results"]["test_log_loss"])
     loss, to_beat = best["results"]["test_log_loss"], standing["results"]["test_log_loss"]
     challenger = LinkageModel.from_dict(best["content"])
     _log_flips(challenger)
@@ -136,22 +138,17 @@ def choose_model(fitted: Sequence[Fitted] | None, params: Mapping[str, Any], run
 
 def _log_flips(challenger: LinkageModel) -> None:
     """What would change: how many of the last decisions the challenger would put into another zone."""
-    decisions = people_db.recent_decisions(FLIPS_AMONG).to_pandas()
-    if decisions.empty:
+    decisions = people_db.recent_decisions(FLIPS_AMONG)
+    if not decisions.num_rows:
         return
-    vectors = {name: decisions[f"{name}_similarity" if name in SIMILARITIES else name] for name in COMPARISON_VECTOR}
-    decisions["fresh_score"] = challenger.score({name: column.to_numpy(float) for name, column in vectors.items()})
-    decisions["fresh"] = [zone(score, challenger) for score in decisions["fresh_score"]]
-    flips = decisions[decisions["fresh"] != decisions["decision"]]
-    log.info("challenger %s would change %d of the last %d decisions", challenger.version, len(flips), len(decisions))
-    for row in flips.head(FLIP_EXAMPLES).itertuples():
-        who = masked(row.first_name, row.last_name, row.address)
-        log.info(
-            "%s -> %s: %s ~ person %s, %.3f -> %.3f",
-            row.decision,
-            row.fresh,
-            who,
-            row.person_id,
-            row.score,
-            row.fresh_score,
-        )
+    columns = {name: f"{name}_similarity" if name in SIMILARITIES else name for name in COMPARISON_VECTOR}
+    scores = challenger.score({name: decisions[column].to_numpy() for name, column in columns.items()})
+    flips = [
+        (row, fresh, score)
+        for row, score in zip(decisions.to_pylist(), scores, strict=True)
+        if (fresh := zone(score, challenger)) != row["decision"]
+    ]
+    log.info("challenger %s would change %d of the last %d decisions", challenger.version, len(flips), len(scores))
+    for row, fresh, score in flips[:FLIP_EXAMPLES]:
+        who = masked(row["first_name"], row["last_name"], row["address"])
+        log.info("%s -> %s: %s, score %.3f -> %.3f", row["decision"], fresh, who, row["score"], score)

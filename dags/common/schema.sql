@@ -34,9 +34,12 @@ ALTER TABLE people
     ADD COLUMN IF NOT EXISTS std_version    text,        -- standardiser that made *_std; null: not standardised yet
     ADD COLUMN IF NOT EXISTS record_key     text UNIQUE, -- a record becomes a person once; null: not loaded by us
     ADD COLUMN IF NOT EXISTS batch_id       text REFERENCES batches,
+    -- Set by a sweep: the person that this row stands for too. The row stays, and what resembles it matches that person.
+    ADD COLUMN IF NOT EXISTS duplicate_of   bigint REFERENCES people ON DELETE SET NULL CHECK (duplicate_of <> person_id),
     ADD COLUMN IF NOT EXISTS inserted_at    timestamptz NOT NULL DEFAULT now(),
     ADD COLUMN IF NOT EXISTS changed_xid    xid8 NOT NULL DEFAULT pg_current_xact_id();
 CREATE INDEX IF NOT EXISTS people_changed_xid ON people (changed_xid);
+CREATE INDEX IF NOT EXISTS people_duplicate_of ON people (duplicate_of);
 CREATE INDEX IF NOT EXISTS people_batch_id ON people (batch_id);
 CREATE INDEX IF NOT EXISTS people_not_standardised ON people (person_id) WHERE std_version IS NULL;
 
@@ -68,6 +71,7 @@ CREATE TABLE IF NOT EXISTS decisions (
     matched_record_key  text,                    -- the record of the same batch that it was compared with, if any
     score               double precision CHECK (score BETWEEN 0 AND 1),
     vector              jsonb,                   -- the comparison vector behind the score
+    contributions       jsonb,                   -- log-odds by term; they sum to those of the score
     runner_up_person_id bigint,
     runner_up_score     double precision CHECK (runner_up_score BETWEEN 0 AND 1),
     margin              double precision CHECK (margin >= 0),   -- log-odds between best candidate and runner-up

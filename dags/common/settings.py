@@ -39,6 +39,16 @@ ALLOWED_SOURCE_ROOTS = tuple(os.environ.get("DEDUPE_SOURCE_ROOTS", str(PROJECT_R
 SHARD_PEOPLE = 4_000_000
 """People per mapped `compare`; a shard of this size needs about 3 GB."""
 
+CERTIFIED_RECORDS = 5
+"""Records of a batch that `compare` also compares exhaustively, as a proof that it misses no pair."""
+
+MAX_CANDIDATE_PAIRS = 5_000_000
+MAX_ADDRESS_COMPARISONS = 20_000_000_000
+"""Work of one `compare` beyond which it fails at once: usually a placeholder name in many records is the reason."""
+
+PROGRESS_SECONDS = 5
+"""Pause between two progress lines of long work."""
+
 TRAINING_PEOPLE = 10_000
 """People drawn for labelled pairs, from the generated data set and from the table each."""
 
@@ -69,6 +79,8 @@ FAIL_AT_ONCE = frozenset(
         "common.source.SourceError",
         "common.people_db.PeopleDbError",
         "common.report.ReportError",
+        "common.linkage.batch.MissedPairsError",
+        "common.linkage.candidates.CandidateExplosion",
         "common.linkage.model.ModelError",
     }
 )
@@ -78,9 +90,7 @@ FAIL_AT_ONCE = frozenset(
 class FailAtOnce(RetryPolicy):
     """No retry after the errors of `FAIL_AT_ONCE`; Airflow's own policy would import their modules at each parse."""
 
-    def evaluate(
-        self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
-    ) -> RetryDecision:
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
         """Compare by name, base classes included."""
         kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(exception).__mro__}
         return RetryDecision.fail() if kinds & FAIL_AT_ONCE else RetryDecision.default()
@@ -118,8 +128,9 @@ PARAMS = {
         type="string",
         minLength=1,
         title="Source",
-        description="`faker` invents a batch. Else a path below the project or a URL of a CSV, JSON Lines or Parquet "
-        "file with columns first_name, last_name, address and, if there is one, source_key.",
+        description="`faker` invents a batch, `people` looks for duplicates in the table itself. Else a path below the "
+        "project or a URL of a CSV, JSON Lines or Parquet file with columns first_name, last_name, address and, if "
+        "there is one, source_key.",
     ),
     "rows": Param(
         1_000,

@@ -1,9 +1,15 @@
 """A batch against the table and against itself: candidate pairs by key instead of by row."""
 
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from random import Random
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from common.linkage.candidates import candidate_pairs
+from common.linkage.candidates import Budget, Progress, candidate_pairs
+from common.linkage.certificate import Certificate, certify
 from common.linkage.household import households
 from common.linkage.model import COMPARISON_VECTOR, LinkageModel
 from common.linkage.standardise import STANDARDISED
@@ -14,7 +20,21 @@ def usable(records: pa.Table) -> pa.Table:
     return records.filter(pc.is_null(records["quarantine_reason"]))
 
 
-def batch_pairs(records: pa.Table, people: pa.Table, model: LinkageModel, *, with_batch: bool) -> pa.Table:
+class MissedPairsError(RuntimeError):
+    """The certificate shows that the search left out pairs that it should have found."""
+
+
+def batch_pairs(
+    records: pa.Table,
+    people: pa.Table,
+    model: LinkageModel,
+    *,
+    with_batch: bool,
+    certified: int = 0,
+    seed: int = 0,
+    budget: Budget | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> pa.Table:
     """All pairs of a batch at or above `model.review_at`: with people, and on request with the rest of the batch.
 
     Args:
@@ -22,10 +42,19 @@ def batch_pairs(records: pa.Table, people: pa.Table, model: LinkageModel, *, wit
         people: `person_id` (int64) and the columns `STANDARDISED`.
         model: scores the pairs.
         with_batch: also compare the records with each other.
+        certified: how many records to compare exhaustively, as a proof that no pair is missed.
+        seed: draws those records.
+        budget: limits of work and memory, see `candidate_pairs`.
+        progress: told how far the search is, see `candidate_pairs`.
 
     Returns:
         `record_key`, then `person_id` or `other_record_key` (the other one is null; each pair of records once), the
         comparison vector, `score`, and `household`: whether the pair is two people of one household.
+        The certificate is its metadata, as JSON.
+
+    Raises:
+        MissedPairsError: the exhaustive comparison found a pair that the search had not.
+        CandidateExplosion: the budget does not allow so much work.
     """
     # In the order of the keys, since crosswise names score differently the other way round: which record of a pair
     # is the left one must not depend on the order of the rows.
@@ -34,7 +63,12 @@ def batch_pairs(records: pa.Table, people: pa.Table, model: LinkageModel, *, wit
     left, right = records.select(STANDARDISED), people.select(STANDARDISED)
     if with_batch:
         right = pa.concat_tables([right, left.cast(right.schema)])
-    pairs = candidate_pairs(left, right, model, model.review_at)
+    other = None if with_batch and not people_count else right  # a table with itself is half the work
+    pairs = candidate_pairs(left, other, model, model.review_at, budget, progress)
+    rows_to_certify = Random(seed).sample(range(len(left)), min(certified, len(left)))  # noqa: S311 - no secret
+    certificate = certify(rows_to_certify, left, other, model, model.review_at, pairs)
+    if certificate.missed:
+        raise MissedPairsError(str(certificate))
     vectors = {name: pairs[name].to_numpy() for name in COMPARISON_VECTOR}
     rows = (pairs["left_row"].to_numpy(), pairs["right_row"].to_numpy())
     pairs = pairs.append_column("household", pa.array(households(left, right, *rows, vectors)))
@@ -50,4 +84,15 @@ def batch_pairs(records: pa.Table, people: pa.Table, model: LinkageModel, *, wit
             "other_record_key": keys.take(pc.if_else(is_person, nothing, other_row)),
             **{name: pairs[name] for name in (*COMPARISON_VECTOR, "score", "household")},
         }
+    ).replace_schema_metadata({"certificate": json.dumps(asdict(certificate))})
+
+
+def certificate_of(pairs: Sequence[pa.Table]) -> Certificate:
+    """The certificates of all shards of a batch as one."""
+    parts = [Certificate(**json.loads(table.schema.metadata[b"certificate"])) for table in pairs]
+    return Certificate(
+        records=max(part.records for part in parts),
+        people=sum(part.people for part in parts),
+        matches=sum(part.matches for part in parts),
+        missed=sum(part.missed for part in parts),
     )

@@ -155,7 +155,7 @@ STARTING_MODEL = LinkageModel(
         "last_name": Curve((0.8, 0.87, 0.93, 1.0), (0.0, 2.2274, 3.367, 4.3082), missing=1.5321),
         "address": Curve((0.6, 0.7, 0.8, 0.9, 1.0), (0.0, 0.0965, 2.3884, 8.6264, 8.6264), missing=3.8361),
     },
-    swapped=0.0000,
+    swapped=0.0,
     accept_at=0.8397,
     review_at=0.2654,
     margin=0.5,

@@ -318,6 +318,7 @@ class Formula:
         missing: whether a missing similarity is a level of its own; else it counts like the lowest similarity.
         swapped: whether names are compared crosswise too.
         strength: inverse of the regularisation; more follows the training pairs more closely.
+        warning: whether it stands in the table of results only, never to be promoted.
     """
 
     name: str
@@ -325,6 +326,7 @@ class Formula:
     missing: bool
     swapped: bool
     strength: float = 10.0
+    warning: bool = False
 
 
 FORMULAS = (
@@ -333,7 +335,7 @@ FORMULAS = (
     Formula("names + address", _ALL, missing=False, swapped=False),
     Formula("... + missing levels", _ALL, missing=True, swapped=False),
     Formula("... + swapped names", _ALL, missing=True, swapped=True),
-    Formula("over-fitted", dict.fromkeys(SIMILARITIES, _FINE), missing=True, swapped=True, strength=1e6),
+    Formula("over-fitted", dict.fromkeys(SIMILARITIES, _FINE), missing=True, swapped=True, strength=1e6, warning=True),
 )
 """From the simplest to one that learns its training pairs by heart, as a warning."""
 

@@ -1,0 +1,94 @@
+"""A sweep finds the duplicates that are in the table already, marks them and deletes nobody."""
+
+import psycopg
+import pyarrow as pa
+import pytest
+from common import ingestion, people_db
+from common.linkage.model import STARTING_MODEL
+
+MODEL = STARTING_MODEL.to_dict()
+PARAMS = {"source": "people"}
+
+
+def insert(dsn: str, *people: tuple[str, str, str]) -> None:
+    """Rows by another client, which knows nothing of duplicates."""
+    people_db.is_empty()  # applies the schema
+    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+        statement = "INSERT INTO dedupe.people (first_name, last_name, address) VALUES (%s, %s, %s)"
+        cursor.executemany(statement, people)
+
+
+def sweep(run_id: str) -> dict[str, object]:
+    records = ingestion.standardise_batch(ingestion.ingest(PARAMS, run_id))
+    shards = ingestion.plan_shards(records)
+    pairs = [ingestion.compare_batch(records, MODEL, shard, run_id) for shard in shards]
+    decisions = ingestion.decide_batch(records, MODEL, pairs)
+    return ingestion.load_batch(records, MODEL, pairs, decisions, shards, run_id)
+
+
+def marks(dsn: str) -> dict[int, int]:
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT person_id, duplicate_of FROM dedupe.people WHERE duplicate_of IS NOT NULL"
+        return dict(connection.execute(query).fetchall())
+
+
+ANN = ("Ann", "Leeson", "12 Mill Road, Salem, OR 97301")
+ANNE = ("Anne", "Leeson", "12 Mill Rd, Salem OR 97301")
+LONG = ("Ann", "Leeson", "Apt 5, 12 Mill Road, Salem, OR 97301")
+BOB = ("Bob", "Quarry", "900 Lakeshore Drive, Dover, DE 19901")
+
+
+def test_duplicates_are_marked_and_nobody_is_deleted(people_db: str) -> None:
+    insert(people_db, ANNE, BOB, ANN)
+    report = sweep("one")
+    assert (report["received"], report["duplicates"], report["inserted"]) == (1, 1, 0)
+    assert marks(people_db) == {3: 1}
+    with psycopg.connect(people_db) as connection:
+        assert connection.execute("SELECT count(*) FROM dedupe.people").fetchone() == (3,)
+
+
+def test_a_second_sweep_finds_nothing_more(people_db: str) -> None:
+    insert(people_db, ANNE, BOB, ANN)
+    sweep("one")
+    report = sweep("two")
+    assert (report["received"], report["duplicates"]) == (0, 0)
+    assert marks(people_db) == {3: 1}
+
+
+def test_who_stood_for_others_takes_them_along(people_db: str) -> None:
+    insert(people_db, ANNE, ANN)
+    sweep("one")
+    insert(people_db, LONG)  # more is known: the better survivor
+    sweep("two")
+    assert marks(people_db) == {1: 3, 2: 3}
+
+
+def test_an_incoming_record_matches_the_survivor(people_db: str) -> None:
+    insert(people_db, ANNE, BOB, ANN)
+    sweep("one")
+    records = pa.table(
+        {
+            **{
+                name: pa.array([value]) for name, value in zip(("first_name", "last_name", "address"), ANN, strict=True)
+            },
+            **{name: pa.array([None], pa.string()) for name in ("source_key", "problem", "raw")},
+            "record_key": pa.array(["r"]),
+        }
+    )
+    records = ingestion.standardise_batch(records.replace_schema_metadata({"source": "test", "people_before": "3"}))
+    pairs = [ingestion.compare_batch(records, MODEL, shard, "r") for shard in ingestion.plan_shards(records)]
+    row = ingestion.decide_batch(records, MODEL, pairs).to_pylist()[0]
+    assert (row["decision"], row["person_id"], row["runner_up_person_id"]) == ("DUPLICATE", 1, None)
+
+
+def test_a_sweep_does_not_overwrite_what_changed_meanwhile(people_db: str) -> None:
+    insert(people_db, ANNE, BOB, ANN)
+    records = ingestion.standardise_batch(ingestion.ingest(PARAMS, "one"))
+    shards = ingestion.plan_shards(records)
+    pairs = [ingestion.compare_batch(records, MODEL, shard, "one") for shard in shards]
+    decisions = ingestion.decide_batch(records, MODEL, pairs)
+    with psycopg.connect(people_db) as connection:
+        connection.execute("UPDATE dedupe.people SET last_name = 'Other' WHERE person_id = 3")
+    with pytest.raises(ingestion.people_db.PeopleDbError, match="run the sweep again"):
+        ingestion.load_batch(records, MODEL, pairs, decisions, shards, "one")
+    assert marks(people_db) == {}

@@ -1,18 +1,12 @@
 """Keep a table of people free of duplicates.
 
-Takes a batch of incoming records (first name, last name, address), standardises them, compares each with **every**
-person in the table and with the rest of the batch, and decides by a regression model:
-
-| decision | what happens |
-|---|---|
-| `NEW` | inserted into `people` |
-| `DUPLICATE` | kept in `decisions` with the person it belongs to |
-| `REVIEW` | kept in `decisions` for somebody to judge |
-| quarantined | kept in `quarantine` with a reason code and the raw row |
-
+Compares each record of a batch with **every** person in the table and with the rest of the batch. `NEW` people are
+inserted; `DUPLICATE` and `REVIEW` are kept in `decisions` with score and reason, unusable rows in `quarantine`.
 Nothing is lost: received = quarantined + duplicates + review + inserted, whatever is retried, cleared or killed.
 With `source` = `people` the table is compared with itself: duplicates in it are marked, and nobody is deleted.
 """
+
+from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +17,13 @@ from common.arrow_xcom import opens_tables
 from common.settings import DEFAULT_ARGS, PARAMS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from common.people_db import Shard
+    from pyarrow import Table
+
+    Json = dict[str, Any]
 
 
 @task
-def ingest(params: dict[str, Any] | None = None, run_id: str | None = None) -> "pa.Table":
+def ingest(params: Json | None = None, run_id: str | None = None) -> Table:
     """Read the batch: a file or object, or invented records of which some are stored people written differently."""
     from common import ingestion
 
@@ -37,7 +32,7 @@ def ingest(params: dict[str, Any] | None = None, run_id: str | None = None) -> "
 
 @task
 @opens_tables
-def standardise(incoming: "pa.Table") -> "pa.Table":
+def standardise(incoming: Table) -> Table:
     """Clean names and addresses for comparison; mark rows that cannot be used with a reason code."""
     from common import ingestion
 
@@ -46,7 +41,7 @@ def standardise(incoming: "pa.Table") -> "pa.Table":
 
 @task
 @opens_tables
-def plan_shards(batch: "pa.Table") -> "list[Shard]":
+def plan_shards(batch: Table) -> list[Json]:
     """Split the table into ranges that one comparison each can hold, and note what the table holds now."""
     from common import ingestion
 
@@ -54,7 +49,7 @@ def plan_shards(batch: "pa.Table") -> "list[Shard]":
 
 
 @task
-def training_pairs(batch: "pa.Table", params: dict[str, Any] | None = None, run_id: str | None = None) -> "pa.Table":
+def training_pairs(batch: Table, params: Json | None = None, run_id: str | None = None) -> Table:
     """Make labelled pairs of prepared data, stored people and judgements; skipped between retrainings."""
     from common import retraining
 
@@ -63,7 +58,7 @@ def training_pairs(batch: "pa.Table", params: dict[str, Any] | None = None, run_
 
 @task
 @opens_tables
-def fit_models(pairs: "pa.Table", run_id: str | None = None) -> list[dict[str, Any]]:
+def fit_models(pairs: Table, run_id: str | None = None) -> list[Json]:
     """Fit several regression models and print their train and test results."""
     from common import retraining
 
@@ -71,9 +66,7 @@ def fit_models(pairs: "pa.Table", run_id: str | None = None) -> list[dict[str, A
 
 
 @task(trigger_rule="none_failed", multiple_outputs=False)
-def choose_model(
-    fitted: list[dict[str, Any]] | None, params: dict[str, Any] | None = None, run_id: str | None = None
-) -> dict[str, Any]:
+def choose_model(fitted: list[Json] | None, params: Json | None = None, run_id: str | None = None) -> Json:
     """Promote the best model on test if it clearly beats the champion, else let the champion stand."""
     from common import retraining
 
@@ -82,16 +75,25 @@ def choose_model(
 
 @task(map_index_template="people {{ task.op_kwargs['shard']['first_person'] }} on")
 @opens_tables
-def compare(batch: "pa.Table", model: dict[str, Any], shard: "Shard", run_id: str | None = None) -> "pa.Table":
+def compare(batch: Table, model: Json, shard: Json, run_id: str | None = None) -> Table:
     """Find every candidate pair of the batch in one shard of the table, and within the batch itself."""
     from common import ingestion
 
     return ingestion.compare_batch(batch, model, shard, run_id)
 
 
+@task(multiple_outputs=False)
+@opens_tables
+def canaries(batch: Table, model: Json, shards: list[Json], run_id: str | None = None) -> Json:
+    """Score records with a known answer, in shadow: copies of stored people, and stored people as strangers."""
+    from common import ingestion
+
+    return ingestion.score_canaries(batch, model, shards, run_id)
+
+
 @task
 @opens_tables
-def decide(batch: "pa.Table", model: dict[str, Any], pairs: "list[pa.Table]") -> "pa.Table":
+def decide(batch: Table, model: Json, pairs: list[Table]) -> Table:
     """Make NEW, DUPLICATE or REVIEW of every usable record, with score, reason and runner-up."""
     from common import ingestion
 
@@ -101,26 +103,21 @@ def decide(batch: "pa.Table", model: dict[str, Any], pairs: "list[pa.Table]") ->
 @task(multiple_outputs=False)
 @opens_tables
 def load(
-    batch: "pa.Table",
-    model: dict[str, Any],
-    pairs: "list[pa.Table]",
-    decisions: "pa.Table",
-    shards: "list[Shard]",
-    run_id: str | None = None,
-) -> dict[str, Any]:
+    batch: Table, model: Json, pairs: list[Table], decided: Table, shards: list[Json], run_id: str | None = None
+) -> Json:
     """Write people, decisions and quarantine in one transaction, after a last look at what changed meanwhile."""
     from common import ingestion
 
-    return ingestion.load_batch(batch, model, pairs, decisions, shards, run_id)
+    return ingestion.load_batch(batch, model, pairs, decided, shards, run_id)
 
 
 @task(on_success_callback=[alerts.forget_try, alerts.mail_report])
 @opens_tables
-def report(numbers: dict[str, Any], model: dict[str, Any], pairs: "list[pa.Table]", run_id: str | None = None) -> str:
+def report(numbers: Json, model: Json, pairs: list[Table], shadow: Json, run_id: str | None = None) -> str:
     """Check that the numbers add up, write the report and mail it."""
     from common import ingestion
 
-    return ingestion.report_batch(numbers, model, pairs, run_id)
+    return ingestion.report_batch(numbers, model, pairs, shadow, run_id)
 
 
 @dag(
@@ -143,7 +140,7 @@ def dedupe_people() -> None:
     # Airflow does not take the documentation of a mapped task from its docstring.
     pairs = compare.override(doc_md=compare.function.__doc__).partial(batch=batch, model=model).expand(shard=shards)
     decisions = decide(batch, model, pairs)
-    report(load(batch, model, pairs, decisions, shards), model, pairs)
+    report(load(batch, model, pairs, decisions, shards), model, pairs, canaries(batch, model, shards))
 
 
 alerts.without_deadline_in_tests(dedupe_people())

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from common import people_db, source
-from common.linkage.batch import batch_pairs, certificate_of
+from common.linkage.batch import batch_pairs, certificate_of, usable
+from common.linkage.canary import Canaries, canary_records, judge_canaries
 from common.linkage.candidates import Budget, Progress
 from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL, LinkageModel
@@ -19,6 +20,8 @@ from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
 from common.report import RunReport, write_report
 from common.settings import (
+    CANARIES,
+    CANARY_RUNS,
     CERTIFIED_RECORDS,
     MAX_ADDRESS_COMPARISONS,
     MAX_CANDIDATE_PAIRS,
@@ -28,7 +31,7 @@ from common.settings import (
 
 log = logging.getLogger(__name__)
 
-FAKER, SWEEP = "faker", "people"
+FAKER, SWEEP = "faker", people_db.SWEEP
 """Sources that are no files: invented records, and the table itself, to find the duplicates that are in it."""
 
 _FIRST_SEED = 0  # the people of a new table are the same everywhere
@@ -122,6 +125,23 @@ def _seed(run_id: str) -> int:
     return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:6])
 
 
+def score_canaries(
+    records: pa.Table, model: Mapping[str, Any], shards: list[people_db.Shard], run_id: str
+) -> dict[str, int]:
+    """Score records with a known answer against everybody, in shadow; the fields of `Canaries`."""
+    linkage_model = LinkageModel.from_dict(model)
+    people, _ = people_db.sample_people(0 if _origin(records) == SWEEP else CANARIES, _seed(run_id), run_id)
+    raw = canary_records(people, _seed(run_id))
+    missing = pa.nulls(len(raw), pa.string())
+    standardised = standardise_batch(raw.append_column("source_key", missing).append_column("problem", missing))
+    pairs = [
+        batch_pairs(standardised, people_db.read_people(shard), linkage_model, with_batch=False) for shard in shards
+    ]
+    canaries = judge_canaries(usable(standardised), pa.concat_tables(pairs), linkage_model)
+    log.info("%s", canaries)
+    return asdict(canaries)
+
+
 def decide_batch(records: pa.Table, model: Mapping[str, Any], pairs: Sequence[pa.Table]) -> pa.Table:
     """Decisions about a batch by the pairs of all shards, see `decide`."""
     known = people_db.known_records(records)
@@ -171,11 +191,20 @@ def _fill(rows: int) -> None:
     load_batch(records, model, pairs, decide_batch(records, model, pairs), shards, run_id=people_db.FIRST_PEOPLE)
 
 
-def report_batch(numbers: Mapping[str, Any], model: Mapping[str, Any], pairs: Sequence[pa.Table], run_id: str) -> str:
+def report_batch(
+    numbers: Mapping[str, Any],
+    model: Mapping[str, Any],
+    pairs: Sequence[pa.Table],
+    shadow: Mapping[str, int],
+    run_id: str,
+) -> str:
     """Write the report of a loaded batch from what is stored; returns the path of the HTML page."""
     loaded = RunReport(**numbers)
     decisions, quarantine = people_db.batch_decisions(loaded.batch_id), people_db.quarantine_counts(loaded.batch_id)
-    certificate = str(certificate_of(pairs))
-    paths = write_report(run_id, loaded, decisions, quarantine, LinkageModel.from_dict(model), certificate)
+    people_db.store_canaries(loaded.batch_id, Canaries(**shadow))
+    canaries = people_db.last_canaries(loaded.batch_id, CANARY_RUNS)
+    paths = write_report(
+        run_id, loaded, decisions, quarantine, LinkageModel.from_dict(model), str(certificate_of(pairs)), canaries
+    )
     log.info("report of run %s\n%s", run_id, paths.text.read_text(encoding="utf-8"))
     return str(paths.html)

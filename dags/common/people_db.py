@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypedDict
@@ -20,6 +21,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from common.linkage.batch import batch_pairs, usable
+from common.linkage.canary import Canaries
 from common.linkage.decision import Decision, decide
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, STARTING_MODEL, LinkageModel
 from common.linkage.standardise import STANDARDISED, STANDARDISER_VERSION, standardise
@@ -35,6 +37,9 @@ _RECORD = ("source_key", "first_name", "last_name", "address")
 
 FIRST_PEOPLE = "first people"
 """Stands for the run id where no run loaded a batch but a new table was filled."""
+
+SWEEP = "people"
+"""Stands for the source where the batch is the table itself."""
 
 KNOWN = pa.schema([("record_key", pa.string()), ("person_id", pa.int64())])
 PEOPLE = pa.schema([("person_id", pa.int64()), *((name, pa.string()) for name in STANDARDISED)])
@@ -160,7 +165,9 @@ def _people_before(connection: psycopg.Connection[Any], run_id: str) -> int:
     """The highest person_id when this run made its batch, or now if it has not loaded one yet."""
     row = connection.execute(
         """
-        SELECT coalesce((SELECT min(people_before) FROM batches WHERE run_id = %s),
+        SELECT coalesce((SELECT min(people_before) FROM (SELECT run_id, people_before FROM batches UNION ALL
+                                                         SELECT run_id, people_before FROM undone_batches) AS loaded
+                         WHERE run_id = %s),
                         (SELECT max(person_id) FROM people), 0)
         """,
         [run_id],
@@ -332,6 +339,27 @@ def batch_decisions(batch_id: str) -> pa.Table:
             [batch_id],
         ).fetchall()
     return _table(rows, STORED_DECISIONS)
+
+
+def store_canaries(batch_id: str, canaries: Canaries) -> None:
+    """Keep how the canaries of the run fared that loaded a batch."""
+    with _transaction() as connection:
+        statement = "INSERT INTO canaries VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+        connection.execute(statement, [batch_id, *astuple(canaries)])
+
+
+def last_canaries(batch_id: str, limit: int) -> list[Canaries]:
+    """How the canaries fared when a batch was loaded and in the runs before that, latest first."""
+    with _transaction() as connection:
+        rows = connection.execute(
+            """
+            SELECT returned, reinserted, strangers, dropped FROM canaries JOIN batches USING (batch_id)
+            WHERE loaded_at <= (SELECT loaded_at FROM batches WHERE batch_id = %s) AND run_id <> %s
+            ORDER BY loaded_at DESC LIMIT %s
+            """,
+            [batch_id, FIRST_PEOPLE, limit],
+        ).fetchall()
+    return [Canaries(*row) for row in rows]
 
 
 def quarantine_counts(batch_id: str) -> dict[str, int]:
@@ -554,6 +582,207 @@ def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
     return zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
+def undo_batch(batch_id: str, *, force: bool = False) -> tuple[RunReport, dict[str, int]]:
+    """Take a batch back: its people, decisions and quarantine go, its numbers are kept in `undone_batches`.
+
+    The same input can be loaded again afterwards. A batch that was taken back before is left as it is. Undoing a
+    sweep takes its marks away; who was marked by an earlier sweep stays marked.
+
+    Args:
+        batch_id: the batch.
+        force: also where decisions of other batches point at its people; they stay, without a person.
+
+    Returns:
+        The numbers of the batch, and how many decisions of which other batches have lost their person.
+
+    Raises:
+        PeopleDbError: there is no such batch, or others lean on it and `force` is not given.
+    """
+    with _transaction() as connection, connection.cursor() as cursor:
+        _lock_people(cursor)
+        report = _stored_report(connection, batch_id)
+        if report is None:
+            return _undone(connection, batch_id)
+        leaning = dict(
+            cursor.execute(
+                """
+                SELECT d.batch_id, count(*) FROM decisions AS d JOIN people AS p USING (person_id)
+                WHERE p.batch_id = %(batch)s AND d.batch_id <> %(batch)s GROUP BY d.batch_id ORDER BY d.batch_id
+                """,
+                {"batch": batch_id},
+            ).fetchall()
+        )
+        if leaning and not force:
+            raise PeopleDbError(
+                f"batch {batch_id} stays: decisions of other batches point at its people: {_each(leaning)}"
+            )
+        cursor.execute(
+            """
+            INSERT INTO undone_batches (batch_id, run_id, source, model_version, received, quarantined, duplicates,
+                                        review, inserted, people_before, loaded_at, lost_their_person)
+            SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted,
+                   people_before, loaded_at, %s
+            FROM batches WHERE batch_id = %s
+            """,
+            [json.dumps(leaning), batch_id],
+        )
+        cursor.execute(
+            """
+            UPDATE people SET duplicate_of = NULL FROM decisions AS d JOIN batches AS b USING (batch_id)
+            WHERE b.batch_id = %s AND b.source = %s AND d.decision = 'DUPLICATE'
+              AND people.person_id::text = d.source_key
+            """,
+            [batch_id, SWEEP],
+        )
+        cursor.execute("DELETE FROM decisions WHERE batch_id = %s", [batch_id])
+        cursor.execute("DELETE FROM quarantine WHERE batch_id = %s", [batch_id])
+        cursor.execute("DELETE FROM people WHERE batch_id = %s", [batch_id])
+        cursor.execute("DELETE FROM batches WHERE batch_id = %s", [batch_id])
+        return report, leaning
+
+
+def _undone(connection: psycopg.Connection[Any], batch_id: str) -> tuple[RunReport, dict[str, int]]:
+    row = connection.execute(
+        """
+        SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted,
+               lost_their_person
+        FROM undone_batches WHERE batch_id = %s ORDER BY undone_at DESC LIMIT 1
+        """,
+        [batch_id],
+    ).fetchone()
+    if row is None:
+        raise PeopleDbError(f"there is no batch {batch_id}")
+    return RunReport(*row[:-1]), row[-1]
+
+
+def _each(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
+
+
+def judge(batch_id: str, record_key: str, person_id: int | None) -> None:
+    """Turn a decision round, and store that as a judgement; a decision that says so already is left as it is.
+
+    Args:
+        batch_id: the batch of the decision.
+        record_key: the record that was decided.
+        person_id: who it is a duplicate of, or None: it is somebody new, and inserted.
+
+    Raises:
+        PeopleDbError: there is no such decision or person, the record is a person already, or decisions about other
+            records point at the person that was inserted for it.
+    """
+    with _transaction() as connection, connection.cursor() as cursor:
+        _lock_people(cursor)
+        row = cursor.execute(
+            """
+            SELECT d.decision, d.person_id, d.reason FROM decisions AS d JOIN batches AS b USING (batch_id)
+            WHERE d.batch_id = %s AND d.record_key = %s AND b.source <> %s
+            """,
+            [batch_id, record_key, SWEEP],
+        ).fetchone()
+        if row is None:
+            raise PeopleDbError(f"no decision of a loaded batch {batch_id} about a record {record_key}")
+        before, matched, _ = row
+        after = Decision.NEW if person_id is None else Decision.DUPLICATE
+        if before == after and person_id in (None, matched):
+            return
+        if person_id is None:
+            _store_judgement(cursor, batch_id, record_key, matched, is_match=False)
+            new_person = _insert_judged(cursor, batch_id, record_key)
+        else:
+            _store_judgement(cursor, batch_id, record_key, person_id, is_match=True)
+            new_person = person_id
+        # The evidence stays where it is about this very person.
+        cursor.execute(
+            """
+            UPDATE decisions
+            SET decision = %(after)s, reason = 'JUDGED', person_id = %(person)s,
+                score = CASE WHEN keep THEN score END, vector = CASE WHEN keep THEN vector END,
+                contributions = CASE WHEN keep THEN contributions END,
+                matched_record_key = CASE WHEN keep THEN matched_record_key END,
+                runner_up_person_id = CASE WHEN keep THEN runner_up_person_id END,
+                runner_up_score = CASE WHEN keep THEN runner_up_score END, margin = CASE WHEN keep THEN margin END
+            FROM (SELECT %(keep)s::boolean AS keep) AS evidence
+            WHERE batch_id = %(batch)s AND record_key = %(key)s
+            """,
+            {
+                "after": after,
+                "person": new_person,
+                "keep": person_id in (None, matched),
+                "batch": batch_id,
+                "key": record_key,
+            },
+        )
+        if before == Decision.NEW:
+            _remove_judged(cursor, batch_id, record_key, new_person)
+        cursor.execute(
+            """
+            UPDATE batches
+            SET (duplicates, review, inserted) = (
+                SELECT count(*) FILTER (WHERE decision = 'DUPLICATE'), count(*) FILTER (WHERE decision = 'REVIEW'),
+                       count(*) FILTER (WHERE decision = 'NEW')
+                FROM decisions WHERE decisions.batch_id = batches.batch_id)
+            WHERE batch_id = %s
+            """,
+            [batch_id],
+        )
+
+
+def _store_judgement(
+    cursor: psycopg.Cursor[Any], batch_id: str, record_key: str, person_id: int | None, *, is_match: bool
+) -> None:
+    stored = cursor.execute(
+        """
+        INSERT INTO judgements (left_first_name, left_last_name, left_address, right_first_name, right_last_name,
+                                right_address, is_match, batch_id, record_key)
+        SELECT d.first_name, d.last_name, d.address, p.first_name, p.last_name, p.address, %(match)s, d.batch_id,
+               d.record_key
+        FROM decisions AS d LEFT JOIN people AS p ON p.person_id = %(person)s
+        WHERE d.batch_id = %(batch)s AND d.record_key = %(key)s AND (p.person_id IS NOT NULL OR NOT %(match)s)
+        """,
+        {"match": is_match, "person": person_id, "batch": batch_id, "key": record_key},
+    )
+    if not stored.rowcount:
+        raise PeopleDbError(f"there is no person {person_id}")
+
+
+def _insert_judged(cursor: psycopg.Cursor[Any], batch_id: str, record_key: str) -> int:
+    """Insert the record of a decision; returns its person_id."""
+    rows = cursor.execute(
+        """
+        SELECT record_key, source_key, first_name, last_name, address FROM decisions AS d
+        WHERE batch_id = %s AND record_key = %s
+          AND NOT EXISTS (SELECT FROM people WHERE people.record_key = d.record_key)
+        """,
+        [batch_id, record_key],
+    ).fetchall()
+    if not rows:
+        raise PeopleDbError(f"record {record_key} is a person already")
+    record = _table(rows, pa.schema([(name, pa.string()) for name in ("record_key", *_RECORD)]))
+    return _insert_people(cursor, standardise(record), batch_id)[record_key]
+
+
+def _remove_judged(cursor: psycopg.Cursor[Any], batch_id: str, record_key: str, person_id: int) -> None:
+    """Remove the person that was inserted for a record which turned out to be `person_id`."""
+    leaning = dict(
+        cursor.execute(
+            """
+            SELECT d.batch_id, count(*) FROM decisions AS d JOIN people AS p USING (person_id)
+            WHERE p.record_key = %(key)s AND (d.batch_id, d.record_key) <> (%(batch)s, %(key)s)
+            GROUP BY d.batch_id ORDER BY d.batch_id
+            """,
+            {"batch": batch_id, "key": record_key},
+        ).fetchall()
+    )
+    if leaning:
+        raise PeopleDbError(f"other records were decided to be the person of {record_key}: {_each(leaning)}")
+    removed = cursor.execute(
+        "DELETE FROM people WHERE record_key = %s AND person_id <> %s RETURNING person_id", [record_key, person_id]
+    )
+    if not removed.rowcount:
+        raise PeopleDbError(f"record {record_key} is person {person_id} itself, or its person is gone")
+
+
 def champion(run_id: str) -> LinkageModel:
     """The model that decides; the shipped one is made champion if there is none."""
     with _transaction() as connection:
@@ -645,7 +874,9 @@ def judged_pairs() -> pa.Table:
             """
             SELECT left_first_name, left_last_name, left_address, right_first_name, right_last_name, right_address,
                    is_match
-            FROM judgements ORDER BY judgement_id
+            FROM judgements
+            WHERE coalesce(right_first_name, right_last_name, right_address) IS NOT NULL  -- else the person was gone
+            ORDER BY judgement_id
             """
         ).fetchall()
     return _table(rows, pa.schema([*((name, pa.string()) for name in names), ("is_match", pa.bool_())]))

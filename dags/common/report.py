@@ -6,19 +6,20 @@ Names and addresses are masked in everything that this module writes: only initi
 import base64
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from common.settings import REPORTS_DIR
+from common.settings import CANARY_LIMITS, REPORTS_DIR
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.figure import Figure
 
+    from common.linkage.canary import Canaries
     from common.linkage.model import LinkageModel
 
 EXAMPLES_PER_REASON = 2
@@ -89,6 +90,7 @@ def write_report(
     quarantine: Mapping[str, int],
     model: "LinkageModel",
     certificate: str,
+    canaries: "Sequence[Canaries]",
 ) -> ReportPaths:
     """Write a run's report as text and as one self-contained HTML page.
 
@@ -99,6 +101,7 @@ def write_report(
         quarantine: records by reason code.
         model: for the cut-offs that the plots show.
         certificate: what the exhaustive comparison of a few records showed, in one line.
+        canaries: how the canaries of this run and of those before it fared, latest first; none for a sweep.
 
     Raises:
         ReportError: the rows that are stored are not as many as the numbers say.
@@ -108,19 +111,22 @@ def write_report(
     reasons = _reasons(rows) | {f"quarantined, {reason}": count for reason, count in quarantine.items()}
     examples = list(_examples(rows))
     notes = [f"batch {report.batch_id} from {report.source}, model {report.model_version}", certificate]
+    notes += [str(canaries[0])] if canaries else []
     if report.run_id != run_id:
         notes.append(f"this input was loaded before, by run {report.run_id}: nothing was changed")
     paths = report_paths(run_id)
     paths.text.parent.mkdir(parents=True, exist_ok=True)
-    text = [str(report), *notes, "", *(f"{count:>9,}  {reason}" for reason, count in reasons.items()), ""]
+    warning = "canaries past their limit: " if canaries and canaries[0].exceed(**CANARY_LIMITS) else ""
+    text = [warning + str(report), *notes, "", *(f"{count:>9,}  {reason}" for reason, count in reasons.items()), ""]
     text += [*("example: " + example for example in examples), "", f"report: {paths.html}"]
+    figures = [_plot_numbers(report), _plot_scores(rows, model), _plot_vectors(rows), _plot_canaries(canaries)]
     page = _PAGE.render(
         run_id=run_id,
         report=asdict(report),
         notes=notes,
         reasons=reasons,
         examples=examples,
-        plots=[_png(figure) for figure in (_plot_numbers(report), _plot_scores(rows, model), _plot_vectors(rows))],
+        plots=[_png(figure) for figure in figures],
     )
     for path, content in ((paths.text, "\n".join(text) + "\n"), (paths.html, page)):
         unfinished = path.with_suffix(path.suffix + ".tmp")
@@ -218,6 +224,25 @@ def _plot_vectors(rows: Iterable[Mapping[str, Any]]) -> "Figure":
         ylim=(0, 1.02),
     )
     axes.legend(loc="lower left")
+    return figure
+
+
+def _plot_canaries(canaries: "Sequence[Canaries]") -> "Figure":
+    from common.linkage.canary import interval
+
+    figure, axes = _figure()
+    runs = range(1 - len(canaries), 1)
+    for name, of, colour in (("reinserted", "returning", "#dd8452"), ("dropped", "strangers", "#c44e52")):
+        counts = [(getattr(run, name), getattr(run, of)) for run in reversed(canaries)]
+        rates = [100 * hits / max(total, 1) for hits, total in counts]
+        around = [
+            [abs(100 * end - rate) for end, rate in zip(ends, rates, strict=True)]
+            for ends in zip(*(interval(*c) for c in counts), strict=True)
+        ]
+        axes.errorbar(runs, rates, yerr=around or None, color=colour, capsize=3, marker="o", label=name)
+    axes.set(title="canaries, with 95 % intervals", xlabel="runs before this one", ylabel="%")
+    axes.set_xticks(runs)
+    axes.legend()
     return figure
 
 

@@ -80,6 +80,10 @@ CREATE TABLE IF NOT EXISTS decisions (
     PRIMARY KEY (batch_id, record_key),
     CONSTRAINT matches_have_a_score CHECK (decision = 'NEW' OR score IS NOT NULL OR reason = 'KNOWN_RECORD')
 );
+ALTER TABLE decisions
+    DROP CONSTRAINT IF EXISTS matches_have_a_score,
+    ADD CONSTRAINT matches_have_a_score
+        CHECK (decision = 'NEW' OR score IS NOT NULL OR reason IN ('KNOWN_RECORD', 'JUDGED'));
 CREATE INDEX IF NOT EXISTS decisions_person_id ON decisions (person_id);
 
 CREATE TABLE IF NOT EXISTS quarantine (
@@ -91,7 +95,16 @@ CREATE TABLE IF NOT EXISTS quarantine (
     PRIMARY KEY (batch_id, record_key)
 );
 
--- A batch and its rows arrive in one transaction; at its end the rows must be as many as the batch says.
+-- Batches that were taken back. The same input may be loaded, and taken back, again.
+CREATE TABLE IF NOT EXISTS undone_batches (
+    LIKE batches,
+    lost_their_person jsonb NOT NULL,            -- how many decisions of which other batches pointed at its people
+    undone_by         text NOT NULL DEFAULT current_user,
+    undone_at         timestamptz NOT NULL DEFAULT now()
+);
+
+-- A batch and its rows arrive in one transaction; at its end the rows must be as many as the batch says. Later others
+-- may remove people, and judgements turn decisions round.
 CREATE OR REPLACE FUNCTION batch_adds_up() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     found bigint[];
@@ -100,20 +113,26 @@ BEGIN
                  count(*) FILTER (WHERE decision = 'NEW')]
       INTO found FROM decisions WHERE batch_id = NEW.batch_id;
     found := found || (SELECT count(*) FROM quarantine WHERE batch_id = NEW.batch_id)
-                   || (SELECT count(*) FROM people WHERE batch_id = NEW.batch_id);
+                   || CASE TG_OP WHEN 'INSERT' THEN (SELECT count(*) FROM people WHERE batch_id = NEW.batch_id)
+                                 ELSE NEW.inserted END;
     IF found IS DISTINCT FROM array[NEW.duplicates, NEW.review, NEW.inserted, NEW.quarantined, NEW.inserted] THEN
         RAISE EXCEPTION 'batch % does not add up: its rows count % as duplicates, review, new, quarantined, people',
             NEW.batch_id, found USING ERRCODE = 'check_violation';
     END IF;
     RETURN NULL;
 END $$;
-DO $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'batches'::regclass AND tgname = 'batch_adds_up') THEN
-        CREATE CONSTRAINT TRIGGER batch_adds_up AFTER INSERT ON batches DEFERRABLE INITIALLY DEFERRED
-            FOR EACH ROW EXECUTE FUNCTION batch_adds_up();
-    END IF;
-END $$;
+DROP TRIGGER IF EXISTS batch_adds_up ON batches;
+CREATE CONSTRAINT TRIGGER batch_adds_up AFTER INSERT OR UPDATE ON batches DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION batch_adds_up();
+
+-- How the canaries of the run fared that loaded a batch.
+CREATE TABLE IF NOT EXISTS canaries (
+    batch_id   text PRIMARY KEY REFERENCES batches ON DELETE CASCADE,
+    returned   bigint NOT NULL,
+    reinserted bigint NOT NULL CHECK (reinserted BETWEEN 0 AND returned),
+    strangers  bigint NOT NULL,
+    dropped    bigint NOT NULL CHECK (dropped BETWEEN 0 AND strangers)
+);
 
 -- Models that were promoted or came near it; one of them, the champion, decides.
 CREATE TABLE IF NOT EXISTS models (

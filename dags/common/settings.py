@@ -49,6 +49,15 @@ MAX_ADDRESS_COMPARISONS = 20_000_000_000
 PROGRESS_SECONDS = 5
 """Pause between two progress lines of long work."""
 
+CANARIES = 300
+"""Stored people of whom a run makes canaries: a returning one and a stranger of each."""
+
+CANARY_RUNS = 10
+"""Runs beside which the report shows the canaries of this one."""
+
+CANARY_LIMITS = {"max_reinserted": 0.10, "max_dropped": 0.02}
+"""Rates past which the mail's subject warns, if their whole 95 % interval lies above."""
+
 TRAINING_PEOPLE = 10_000
 """People drawn for labelled pairs, from the generated data set and from the table each."""
 

@@ -53,10 +53,11 @@ def run(params: dict[str, Any], run_id: str, call: Call = lambda task: task()) -
     batch = call(lambda: dag.standardise.function(incoming))
     shards = call(lambda: dag.plan_shards.function(batch))
     model = call(lambda: dag.choose_model.function(None, params, run_id))
-    pairs = call(lambda: [dag.compare.function(batch, model, shard) for shard in shards])
+    pairs = call(lambda: [dag.compare.function(batch, model, shard, run_id) for shard in shards])
     decisions = call(lambda: dag.decide.function(batch, model, pairs))
     numbers = call(lambda: dag.load.function(batch, model, pairs, decisions, shards, run_id))
-    call(lambda: dag.report.function(numbers, model, run_id))
+    shadow = call(lambda: dag.canaries.function(batch, model, shards, run_id))
+    call(lambda: dag.report.function(numbers, model, pairs, shadow, run_id))
     return dict(numbers)
 
 

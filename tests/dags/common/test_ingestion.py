@@ -21,7 +21,7 @@ def given(**params: Any) -> dict[str, Any]:
 def load(batch: pa.Table, run_id: str) -> dict[str, Any]:
     records = ingestion.standardise_batch(batch)
     shards = plan_shards()
-    pairs = [ingestion.compare_batch(records, MODEL, shard) for shard in shards]
+    pairs = [ingestion.compare_batch(records, MODEL, shard, run_id) for shard in shards]
     decisions = ingestion.decide_batch(records, MODEL, pairs)
     return ingestion.load_batch(records, MODEL, pairs, decisions, shards, run_id)
 

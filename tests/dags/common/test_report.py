@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from common.linkage.canary import Canaries
 from common.linkage.model import STARTING_MODEL
 from common.people_db import STORED_DECISIONS
 from common.report import EXAMPLES_PER_REASON, ReportError, RunReport, masked, report_paths, write_report
@@ -14,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 NUMBERS: dict[str, Any] = {"batch_id": "b", "run_id": "run 1", "source": "incoming/<i>new.csv", "model_version": "m"}
+CERTIFICATE = "certificate: 5 records x 7 people compared exhaustively, 3 pairs reach the threshold, 0 missed"
+CANARIES = [Canaries(returning=100, reinserted=2, strangers=100, dropped=0), Canaries(50, 1, 50, 0)]
 LETTERS = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -64,7 +67,7 @@ def write(
     numbers: RunReport, rows: list[dict[str, Any]], quarantine: dict[str, int], run_id: str = "run 1"
 ) -> tuple[str, str]:
     decisions = pa.Table.from_pylist(rows, schema=STORED_DECISIONS)
-    paths = write_report(run_id, numbers, decisions, quarantine, STARTING_MODEL)
+    paths = write_report(run_id, numbers, decisions, quarantine, STARTING_MODEL, CERTIFICATE, CANARIES)
     return paths.text.read_text(), paths.html.read_text()
 
 
@@ -105,7 +108,7 @@ def test_a_report_tells_numbers_reasons_and_masked_examples() -> None:
     assert any("record 01234567 of this batch (person 5)" in line for line in examples)
     for number in (13, 3, 7, 1, 2):
         assert f'<td class="number">{number}</td>' in page
-    assert page.count("<img ") == 3
+    assert page.count("<img ") == 4
 
 
 def test_nobody_is_recognisable_and_nothing_runs() -> None:
@@ -129,7 +132,7 @@ def test_the_page_needs_nothing_else() -> None:
     _, page = write(report(7, 1, 2, 0), ROWS, {})
     links = Links()
     links.feed(page)
-    assert len(links.found) == 3
+    assert len(links.found) == 4
     assert all(link.startswith("data:image/png;base64,") for link in links.found)
     assert not re.search(r"https?://|url\(|@import", page)
 
@@ -169,3 +172,17 @@ def test_a_word_shows_its_first_character_and_nothing_else(word: str) -> None:
 
 def test_masking_by_example() -> None:
     assert masked("Jane", None, "St. John", "12 Main St") == "J***, S** J***, 1* M*** S*"
+
+
+def test_the_report_certifies_the_search_and_counts_the_canaries() -> None:
+    for content in write(report(7, 1, 2, 0), ROWS, {}):
+        assert CERTIFICATE in content
+        assert "canaries: re-inserted 2.0% (0.6% to 7.0%) of 100 returning" in content
+
+
+def test_canaries_past_their_limit_stand_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, _ = write(report(7, 1, 2, 0), ROWS, {})
+    assert text.startswith("received=")
+    monkeypatch.setattr("common.report.CANARY_LIMITS", {"max_reinserted": 0.005, "max_dropped": 1.0})
+    text, _ = write(report(7, 1, 2, 0), ROWS, {})
+    assert text.startswith("canaries past their limit: received=")

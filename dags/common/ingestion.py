@@ -204,7 +204,14 @@ def report_batch(
     people_db.store_canaries(loaded.batch_id, Canaries(**shadow))
     canaries = people_db.last_canaries(loaded.batch_id, CANARY_RUNS)
     paths = write_report(
-        run_id, loaded, decisions, quarantine, LinkageModel.from_dict(model), str(certificate_of(pairs)), canaries
+        run_id,
+        loaded,
+        decisions,
+        quarantine,
+        LinkageModel.from_dict(model),
+        people_db.model_results(loaded.model_version),
+        str(certificate_of(pairs)),
+        canaries,
     )
     log.info("report of run %s\n%s", run_id, paths.text.read_text(encoding="utf-8"))
     return str(paths.html)

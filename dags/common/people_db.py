@@ -54,6 +54,7 @@ STORED_DECISIONS = pa.schema(
         ("swapped", pa.bool_()),
         ("runner_up_person_id", pa.int64()),
         ("runner_up_score", pa.float64()),
+        ("contributions", pa.string()),
     ]
 )
 
@@ -333,7 +334,7 @@ def batch_decisions(batch_id: str) -> pa.Table:
             """
             SELECT record_key, first_name, last_name, address, decision, reason, person_id, matched_record_key, score,
                    (vector->>'first_name')::float8, (vector->>'last_name')::float8, (vector->>'address')::float8,
-                   (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score
+                   (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score, contributions::text
             FROM decisions WHERE batch_id = %s ORDER BY record_key
             """,
             [batch_id],
@@ -843,6 +844,13 @@ def promote_stored(version: str, run_id: str) -> LinkageModel:
         return LinkageModel.from_dict(row[0])
 
 
+def model_results(version: str) -> dict[str, Any]:
+    """The train and test results with which a model was stored; empty for the shipped one."""
+    with _transaction() as connection:
+        row = connection.execute("SELECT results FROM models WHERE version = %s", [version]).fetchone()
+        return row[0] if row else {}
+
+
 def batches_before(run_id: str) -> int:
     """How many batches runs have loaded, this run and the filling of a new table left out."""
     with _transaction() as connection:
@@ -857,7 +865,7 @@ def recent_decisions(limit: int) -> pa.Table:
             """
             SELECT record_key, first_name, last_name, address, decision, reason, person_id, matched_record_key, score,
                    (vector->>'first_name')::float8, (vector->>'last_name')::float8, (vector->>'address')::float8,
-                   (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score
+                   (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score, contributions::text
             FROM decisions JOIN batches USING (batch_id)
             WHERE vector IS NOT NULL ORDER BY loaded_at DESC, record_key LIMIT %s
             """,

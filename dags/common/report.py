@@ -5,9 +5,11 @@ Names and addresses are masked in everything that this module writes: only initi
 
 import base64
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +91,7 @@ def write_report(
     decisions: "pa.Table",
     quarantine: Mapping[str, int],
     model: "LinkageModel",
+    results: Mapping[str, Any],
     certificate: str,
     canaries: "Sequence[Canaries]",
 ) -> ReportPaths:
@@ -100,6 +103,7 @@ def write_report(
         decisions: the batch as stored, schema `people_db.STORED_DECISIONS`.
         quarantine: records by reason code.
         model: for the cut-offs that the plots show.
+        results: the model's train and test results, as `training.results_table` gives them; empty if there are none.
         certificate: what the exhaustive comparison of a few records showed, in one line.
         canaries: how the canaries of this run and of those before it fared, latest first; none for a sweep.
 
@@ -120,6 +124,9 @@ def write_report(
     text = [warning + str(report), *notes, "", *(f"{count:>9,}  {reason}" for reason, count in reasons.items()), ""]
     text += [*("example: " + example for example in examples), "", f"report: {paths.html}"]
     figures = [_plot_numbers(report), _plot_scores(rows, model), _plot_vectors(rows), _plot_canaries(canaries)]
+    figures += [_plot_contributions(row) for row in rows if row["contributions"]][:1]
+    if results:
+        figures += [_plot_calibration(results["calibration"]), _plot_thresholds(results["thresholds"], model)]
     page = _PAGE.render(
         run_id=run_id,
         report=asdict(report),
@@ -171,7 +178,10 @@ def _explained(row: Mapping[str, Any]) -> str:
         for name in ("first_name", "last_name", "address")
     )
     swapped = ", names swapped" if row["swapped"] else ""
-    return f"{row['decision']} {row['reason']}: {who} ~ {target}, score {row['score']:.3f} ({similarities}{swapped})"
+    why = f"; log-odds: {explained(row)}" if row["contributions"] else ""
+    return (
+        f"{row['decision']} {row['reason']}: {who} ~ {target}, score {row['score']:.3f} ({similarities}{swapped}{why})"
+    )
 
 
 def _shown(similarity: float | None) -> str:
@@ -224,6 +234,52 @@ def _plot_vectors(rows: Iterable[Mapping[str, Any]]) -> "Figure":
         ylim=(0, 1.02),
     )
     axes.legend(loc="lower left")
+    return figure
+
+
+def contributions(row: Mapping[str, Any]) -> dict[str, float]:
+    """What each term of the model added to the log-odds of a stored decision, the intercept first."""
+    return json.loads(row["contributions"])
+
+
+def explained(row: Mapping[str, Any]) -> str:
+    """The contributions of a stored decision as text, largest first."""
+    terms = sorted(contributions(row).items(), key=lambda term: -abs(term[1]))
+    return ", ".join(f"{name.replace('_', ' ')} {log_odds:+.1f}" for name, log_odds in terms if log_odds)
+
+
+def _plot_contributions(row: Mapping[str, Any]) -> "Figure":
+    """A waterfall: from the intercept, term by term, to the log-odds of the score."""
+    figure, axes = _figure()
+    names, steps = zip(*contributions(row).items(), strict=True)
+    ends = list(accumulate(steps))
+    colours = ["#55a868" if step > 0 else "#c44e52" for step in steps]
+    axes.barh(names, steps, left=[end - step for end, step in zip(ends, steps, strict=True)], color=colours)
+    axes.axvline(0, color="#999", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set(title=f"why: {row['decision']}, score {row['score']:.3f}", xlabel="log-odds")
+    return figure
+
+
+def _plot_calibration(bins: Iterable[tuple[float, float, float]]) -> "Figure":
+    figure, axes = _figure()
+    axes.plot((0, 1), (0, 1), color="#999", linewidth=0.8, label="perfect")
+    scores, rates, _ = zip(*bins, strict=True)
+    axes.plot(scores, rates, marker="o", color="#4c72b0", label="model, test pairs")
+    axes.set(title="calibration", xlabel="match score", ylabel="share of matches", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend()
+    return figure
+
+
+def _plot_thresholds(chart: Iterable[tuple[float, float, float]], model: "LinkageModel") -> "Figure":
+    figure, axes = _figure()
+    cut_offs, reinserted, dropped = zip(*chart, strict=True)
+    axes.plot(cut_offs, [100 * rate for rate in reinserted], color="#dd8452", label="re-inserted")
+    axes.plot(cut_offs, [100 * rate for rate in dropped], color="#c44e52", label="wrongly dropped")
+    for cut_off in (model.review_at, model.accept_at):
+        axes.axvline(cut_off, color="#999", linestyle=":")
+    axes.set(title="what a single cut-off would do, test pairs", xlabel="cut-off", ylabel="%", xlim=(0, 1))
+    axes.legend()
     return figure
 
 

@@ -512,6 +512,36 @@ def _f1(predicted: Bools, actual: Bools) -> float:
     return 2 * int((predicted & actual).sum()) / max(int(predicted.sum() + actual.sum()), 1)
 
 
+def calibration(model: LinkageModel, pairs: pa.Table) -> list[tuple[float, float, float]]:
+    """How well scores are probabilities, on the test split: mean score, share of matches and pairs, by tenths."""
+    split = _Split(model, pairs, TEST)
+    tenth = np.minimum((split.score * 10).astype(int), 9)
+    bins = []
+    for number in range(10):
+        chosen = (tenth == number) & ~split.household
+        if weight := float(split.weight[chosen].sum()):
+            means = (
+                float(np.average(values[chosen], weights=split.weight[chosen]))
+                for values in (split.score, split.is_match)
+            )
+            bins.append((*means, weight))
+    return bins
+
+
+def threshold_chart(model: LinkageModel, pairs: pa.Table) -> list[tuple[float, float, float]]:
+    """What a single cut-off would do on the test split: cut-off, share re-inserted, share wrongly dropped."""
+    split = _Split(model, pairs, TEST)
+    returning = max(int(split.returning.sum()), 1)
+    return [
+        (
+            float(cut_off),
+            float((split.true[split.returning] < cut_off).sum()) / returning,
+            split.share_of_new(split.acceptable >= cut_off),
+        )
+        for cut_off in np.linspace(0.05, 0.95, 19).round(2)
+    ]
+
+
 def results_table(fitted: Mapping[str, LinkageModel], pairs: pa.Table) -> list[dict[str, Any]]:
     """Train and test results of each model, one row a model, as plain JSON types."""
     return [
@@ -520,6 +550,8 @@ def results_table(fitted: Mapping[str, LinkageModel], pairs: pa.Table) -> list[d
             "version": model.version,
             **{f"train_{key}": value for key, value in asdict(evaluate(model, pairs, TRAIN)).items()},
             **{f"test_{key}": value for key, value in asdict(evaluate(model, pairs, TEST)).items()},
+            "calibration": calibration(model, pairs),
+            "thresholds": threshold_chart(model, pairs),
         }
         for name, model in fitted.items()
     ]

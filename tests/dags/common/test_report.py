@@ -1,5 +1,6 @@
 """The report: numbers that add up, nobody recognisable, one self-contained page."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -64,10 +65,14 @@ def reports_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(
-    numbers: RunReport, rows: list[dict[str, Any]], quarantine: dict[str, int], run_id: str = "run 1"
+    numbers: RunReport,
+    rows: list[dict[str, Any]],
+    quarantine: dict[str, int],
+    run_id: str = "run 1",
+    results: dict[str, Any] | None = None,
 ) -> tuple[str, str]:
     decisions = pa.Table.from_pylist(rows, schema=STORED_DECISIONS)
-    paths = write_report(run_id, numbers, decisions, quarantine, STARTING_MODEL, CERTIFICATE, CANARIES)
+    paths = write_report(run_id, numbers, decisions, quarantine, STARTING_MODEL, results or {}, CERTIFICATE, CANARIES)
     return paths.text.read_text(), paths.html.read_text()
 
 
@@ -186,3 +191,20 @@ def test_canaries_past_their_limit_stand_first(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("common.report.CANARY_LIMITS", {"max_reinserted": 0.005, "max_dropped": 1.0})
     text, _ = write(report(7, 1, 2, 0), ROWS, {})
     assert text.startswith("canaries past their limit: received=")
+
+
+def test_a_decision_is_explained_by_its_terms() -> None:
+    terms = {"intercept": -9.0, "first_name": 2.5, "last_name": 4.0, "address": 8.5, "swapped": 0.0}
+    rows = [decision(0, "DUPLICATE", "MATCH", address_similarity=0.9, contributions=json.dumps(terms))]
+    text, page = write(report(1, 0, 0, 0), rows, {})
+    assert "log-odds: intercept -9.0, address +8.5, last name +4.0, first name +2.5)" in text
+    assert page.count("<img ") == 5
+
+
+def test_a_trained_model_is_shown_with_its_calibration_and_cut_offs() -> None:
+    results = {
+        "calibration": [(0.05, 0.04, 10.0), (0.95, 0.97, 30.0)],
+        "thresholds": [(0.1, 0.0, 0.2), (0.9, 0.1, 0.0)],
+    }
+    _, page = write(report(7, 1, 2, 0), ROWS, {}, results=results)
+    assert page.count("<img ") == 6

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_MARK = "arrow_table"
+MARK = "arrow_table"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class ArrowXCom(BaseXCom):
 
         if isinstance(value, pa.Table):
             folder = _root() / _safe(dag_id) / _safe(run_id) / _safe(task_id)
-            value = {_MARK: asdict(_write(value, folder))}
+            value = {MARK: asdict(_write(value, folder))}
         return BaseXCom.serialize_value(
             value, key=key, task_id=task_id, dag_id=dag_id, run_id=run_id, map_index=map_index
         )
@@ -117,8 +117,8 @@ class ArrowXCom(BaseXCom):
     def deserialize_value(result: Any) -> Any:
         """A `TableReference` where a table was pushed, else the value as it was."""
         value = BaseXCom.deserialize_value(result)
-        if isinstance(value, dict) and value.keys() == {_MARK}:
-            return TableReference(**value[_MARK])
+        if isinstance(value, dict) and value.keys() == {MARK}:
+            return TableReference(**value[MARK])
         return value
 
     @staticmethod

@@ -259,7 +259,7 @@ def test_a_load_that_breaks_off_leaves_nothing_and_names_nobody(
     rows = (ANN, BOB, ANN_TYPO, NOBODY)
     load(*rows)
     undisturbed = everything(people_db)
-    execute(people_db, "TRUNCATE people, batches, decisions, quarantine RESTART IDENTITY")
+    execute(people_db, "TRUNCATE people, batches, decisions, quarantine RESTART IDENTITY CASCADE")
 
     body = f"BEGIN {accident}; RETURN NULL; END"
     execute(

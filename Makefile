@@ -9,7 +9,7 @@ VENV := .venv
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test ui bench check fix clean help
+.PHONY: setup run test ui bench quality check fix clean help
 
 setup: $(READY) ## Set up .venv; every target below does so first
 
@@ -24,6 +24,9 @@ ui: $(READY) ## Airflow's UI and scheduler on 127.0.0.1:8080, until Ctrl-C
 
 bench: $(READY) ## Measure speed and memory
 	@$(VENV)/bin/python dev/bench.py $(ARGS)
+
+quality: $(READY) ## Measure how well duplicates are found, beside other tools
+	@$(VENV)/bin/python dev/quality.py $(ARGS)
 
 check: $(READY) ## Check style and types, change nothing
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy

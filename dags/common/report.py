@@ -239,7 +239,8 @@ def _plot_vectors(rows: Iterable[Mapping[str, Any]]) -> "Figure":
 
 def contributions(row: Mapping[str, Any]) -> dict[str, float]:
     """What each term of the model added to the log-odds of a stored decision, the intercept first."""
-    return json.loads(row["contributions"])
+    terms = json.loads(row["contributions"])
+    return {name: terms[name] for name in ("intercept", "first_name", "last_name", "address", "swapped")}
 
 
 def explained(row: Mapping[str, Any]) -> str:
@@ -256,6 +257,7 @@ def _plot_contributions(row: Mapping[str, Any]) -> "Figure":
     colours = ["#55a868" if step > 0 else "#c44e52" for step in steps]
     axes.barh(names, steps, left=[end - step for end, step in zip(ends, steps, strict=True)], color=colours)
     axes.axvline(0, color="#999", linewidth=0.8)
+    axes.margins(x=0.05)
     axes.invert_yaxis()
     axes.set(title=f"why: {row['decision']}, score {row['score']:.3f}", xlabel="log-odds")
     return figure
@@ -288,14 +290,17 @@ def _plot_canaries(canaries: "Sequence[Canaries]") -> "Figure":
 
     figure, axes = _figure()
     runs = range(1 - len(canaries), 1)
-    for name, of, colour in (("reinserted", "returning", "#dd8452"), ("dropped", "strangers", "#c44e52")):
+    for name, shown, of, colour in (
+        ("reinserted", "re-inserted", "returning", "#dd8452"),
+        ("dropped", "wrongly dropped", "strangers", "#c44e52"),
+    ):
         counts = [(getattr(run, name), getattr(run, of)) for run in reversed(canaries)]
         rates = [100 * hits / max(total, 1) for hits, total in counts]
         around = [
             [abs(100 * end - rate) for end, rate in zip(ends, rates, strict=True)]
             for ends in zip(*(interval(*c) for c in counts), strict=True)
         ]
-        axes.errorbar(runs, rates, yerr=around or None, color=colour, capsize=3, marker="o", label=name)
+        axes.errorbar(runs, rates, yerr=around or None, color=colour, capsize=3, marker="o", label=shown)
     axes.set(title="canaries, with 95 % intervals", xlabel="runs before this one", ylabel="%")
     axes.set_xticks(runs)
     axes.legend()

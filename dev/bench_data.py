@@ -16,9 +16,10 @@ Random = np.random.Generator
 
 VARIETIES = ("faker", "realistic")
 
-ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p ph r s sch sh sl st t th tr v w z".split()
-NUCLEI = "a e i o u a e i o ai ea ee ia ie ou".split()
-CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "ck", "ll", "nd", "ng", "rt", "ss"]
+ONSETS = [*list("bcdfghjklmnprstvwz"), "br", "ch", "dr", "fr", "gr", "kl", "ph", "sch", "sh", "st", "th", "tr"]
+NUCLEI = [*list("aeiouaeio"), "ai", "ea", "ee", "ia", "ie", "ou"]
+CODAS = ["", "", "", *list("lmnrst"), "ck", "ll", "nd", "ng", "rt", "ss"]
+STATES = ["al", "ca", "co", "fl", "ga", "il", "ma", "mi", "nc", "nj", "ny", "oh", "pa", "tx", "va", "wa"]
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,9 @@ def _by_frequency(values: pa.Array, exponent: float, random: Random) -> pa.Array
 def _draw(count: int, names: Sequence[pa.Array], random: Random) -> pa.Table:
     first, last, street, city = (pool.take(pa.array(random.integers(0, len(pool), count))) for pool in names)
     number, postcode = (
-        pa.array(random.integers(low, high, count)).cast(pa.string()) for low, high in ((1, 9999), (10000, 99999))
+        pa.array(random.integers(*limits, count)).cast(pa.string()) for limits in ((1, 9999), (10000, 99999))
     )
-    state = pa.array(np.array("al ca co fl ga il ma mi nc nj ny oh pa tx va wa".split())[random.integers(0, 16, count)])
+    state = pa.array(np.array(STATES)[random.integers(0, len(STATES), count)])
     address = pc.binary_join_element_wise(number, street, city, state, postcode, " ")
     return pa.table({"first_name_std": first, "last_name_std": last, "address_std": address})
 

@@ -52,8 +52,11 @@ from common.linkage.walk import (
 SAMPLE = 60
 """Left records on which the cost of a pass is measured beforehand."""
 
-SPLITS = (0.5, 0.3, 0.7, 0.0, 1.0)
-"""Splits that are tried: 0 leaves all to the first name, 1 to the last name."""
+PATIENCE = 100e6
+"""Work on a sample, in ns, after which it is cut short."""
+
+SPLITS = (0.5, 0.2, 0.8, 0.0, 1.0)
+"""Splits that are tried, in the range where both names have to do: at 0 only the first name leads, at 1 the last."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,8 @@ class _Arrangement(NamedTuple):
     goal: Goal  # driver_least: of both names together
     left: tuple[Index, Index]  # by first and by last name
     right: tuple[Index, Index]  # by what the left first and the left last name are compared with
-    best: tuple[float, float]  # the most that the first and the last name contribute
+    first: tuple[float, float]  # the least and the most that the first names contribute
+    last: tuple[float, float]
 
 
 def _find(
@@ -255,49 +259,53 @@ def _plan(left: Records, right: Records, model: LinkageModel, least: float) -> I
     crossed = Goal(
         least - model.swapped, names - model.swapped, math.inf, missing=False, order=ASCENDING if within else ANY
     )
-    known_best = (float(first.y[-1]), float(last.y[-1]))
+    known = [(float(curve.y[0]), float(curve.y[-1])) for curve in (first, last)]
+    either = known if within else [(curve.least, curve.best) for curve in (first, last)]
     for arrangement in (
-        _Arrangement(missing, lefts, (by_first, by_last), known_best if within else (first.best, last.best)),
-        _Arrangement(crossed, lefts, (by_last, by_first), known_best),
+        _Arrangement(missing, lefts, (by_first, by_last), *either),
+        _Arrangement(crossed, lefts, (by_last, by_first), *known),
     ):
-        names_least, best = arrangement.goal.driver_least, arrangement.best
-        lowest = names_least - best[1]
-        if lowest <= best[0]:
-            yield [list(_split(arrangement, lowest + share * (best[0] - lowest), share, led)) for share in SPLITS]
+        if arrangement.first[1] + arrangement.last[1] >= arrangement.goal.driver_least:
+            yield [list(_split(arrangement, share, led)) for share in SPLITS]
 
 
-def _split(
-    arrangement: _Arrangement, split: float, share: float, led: Callable[[str, Index, Index, Goal], Pass]
-) -> Iterator[Pass]:
-    """First names that contribute at least `split`, and the rest: last names that make up for less than that."""
-    goal, names_least = arrangement.goal, arrangement.goal.driver_least
+def _split(arrangement: _Arrangement, share: float, led: Callable[[str, Index, Index, Goal], Pass]) -> Iterator[Pass]:
+    """First names that contribute at least a split, and the rest: last names that make up for less than that."""
+    goal, first, last = arrangement.goal, arrangement.first, arrangement.last
+    names_least = goal.driver_least
+    lowest, highest = max(names_least - last[1], first[0]), min(first[1], names_least - last[0])
+    split = lowest + share * (highest - lowest)
+    if share == 0:
+        split = names_least - last[1]
     if share < 1:
         yield led("first", arrangement.left[0], arrangement.right[0], goal._replace(driver_least=split))
-    if share > 0:
-        below = split if share < 1 else math.inf
-        least = names_least - min(split, arrangement.best[0])
-        yield led(
-            "last", arrangement.left[1], arrangement.right[1], goal._replace(driver_least=least, follower_below=below)
-        )
+    if share == 1:
+        yield led("last", arrangement.left[1], arrangement.right[1], goal._replace(driver_least=names_least - first[1]))
+    elif share > 0:
+        goal = goal._replace(driver_least=names_least - split, follower_below=split)
+        yield led("last", arrangement.left[1], arrangement.right[1], goal)
 
 
 def _measure(step: Pass, most: float) -> Work:
-    """The work of a pass, from a sample of its left records; given up where it exceeds `most` nanoseconds."""
+    """The work of a pass, from a sample of its left records; cut short where it is sure to exceed `most` ns."""
     count = len(step.left.rows)
     if not count:
         return Work(0, 0, 0, 0)
-    chosen = np.sort(np.random.default_rng(0).choice(count, min(SAMPLE, count), replace=False))
+    random = np.random.default_rng(0)
+    chosen = np.sort(random.choice(count, min(SAMPLE, count), replace=False))
     # the numbers of name pairs, on which ONCE depends, are others in a sample
     goal = step.goal._replace(order=min(step.goal.order, ASCENDING))
     sample = step._replace(left=some_of(step.left, chosen), goal=goal)
-    rows, values, sampled = count / len(chosen), _distinct(step.left), _distinct(sample.left)
-    done = np.zeros(4)
-    for name in range(len(sample.left.driver_code)):
+    names, rows = len(sample.left.driver_code), np.diff(sample.left.row_start)
+    per_value = _distinct(step.left) / _distinct(sample.left)  # values are scanned once, however many bear them
+    done, seen = np.zeros(4), 0
+    for name in random.permutation(names):
         _, work = walk(name, name + 1, sample, 5_000_000, 1_000_000)
-        done += work * np.array([values / sampled, rows, rows, rows])
-        if done[0] + done[1] > most:
+        done, seen = done + work, seen + int(rows[name])
+        total = done * (len(chosen) / seen) * np.array([per_value, *[count / len(chosen)] * 3])
+        if done[:2].sum() > PATIENCE or total[:2].sum() * seen / len(chosen) > most:
             break
-    return Work(*done.tolist())
+    return Work(*total.tolist())
 
 
 def _distinct(index: Index) -> int:
@@ -334,7 +342,7 @@ def _run(
             if addresses > budget.comparisons or pairs > budget.pairs:
                 pool.shutdown(cancel_futures=True)
                 raise _OverBudgetError(expected._replace(addresses=addresses, pairs=pairs))
-            if share >= shown + 1 / 30:
+            if share >= shown + 1 / 30 or len(found) > len(parts):
                 shown = share
                 report()
     return np.concatenate(found)

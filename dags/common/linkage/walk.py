@@ -40,10 +40,13 @@ SLACK = 1e-9
 NONE = -1
 """Code of a missing value."""
 
+WORDS = 3
+"""Words in the signature of an address: room for five occurrences of each character."""
+
 WAITING = 4096
 """Name pairs that are collected before their addresses are compared."""
 
-COMPARISON, VALUE, PAIR, ADDRESS = 50, 30, 4, 20
+COMPARISON, VALUE, PAIR, ADDRESS = 50, 30, 4, 4
 """What one of each takes in ns, roughly: a name similarity, a driver value, a name pair, an address pair."""
 
 ANY, ASCENDING, ONCE = range(3)
@@ -51,11 +54,12 @@ ANY, ASCENDING, ONCE = range(3)
 
 
 class Steps(NamedTuple):
-    """A `Curve` as compiled code takes it; `best` is the most that the comparison can contribute."""
+    """A `Curve` as compiled code takes it; `least` and `best` are what the comparison can contribute."""
 
     x: Floats
     y: Floats
     missing: float
+    least: float
     best: float
 
 
@@ -79,6 +83,8 @@ class Index(NamedTuple):
         share: of each name pair's follower, what one character is of it: 1 / length.
         row_start: where the rows of each name pair start in `rows`.
         rows: row numbers of the table.
+        address_signature: of the address of each of these rows, three words side by side.
+        address_share: of the address of each of these rows, as `share`; NaN where it is missing.
     """
 
     driver: Dictionary
@@ -91,6 +97,8 @@ class Index(NamedTuple):
     share: Floats
     row_start: Rows
     rows: Rows
+    address_signature: npt.NDArray[np.uint64]
+    address_share: Floats
 
 
 class Addresses(NamedTuple):
@@ -155,7 +163,7 @@ class Records:
         """Encode; raises ValueError where a value is not ASCII."""
         self.first, self.first_code = _dictionary(_whole(table, "first_name"))
         self.last, self.last_code = _dictionary(_whole(table, "last_name"))
-        written = texts(_whole(table, "address"), words=3)
+        written = texts(_whole(table, "address"), words=WORDS)
         self.addresses = Addresses(written, ordered_texts(written))
 
     def texts(self) -> tuple[Texts, ...]:
@@ -174,7 +182,8 @@ class Records:
         begins = np.flatnonzero(np.diff(key, prepend=-1))
         lead, follow = np.divmod(key[begins], followers + 1)
         follow -= 1
-        values = follower.values
+        values, rows, addresses = follower.values, rows[order], self.addresses.written
+        lengths = np.where(addresses.known, np.maximum(np.diff(addresses.start), 1), np.nan)
         return Index(
             driver=driver,
             follower=follower,
@@ -185,7 +194,9 @@ class Records:
             prefix=np.append(values.prefix, np.uint32(0))[follow],
             share=np.append(1 / np.maximum(np.diff(values.start), 1), 0)[follow],
             row_start=np.append(begins, len(rows)),
-            rows=rows[order],
+            rows=rows,
+            address_signature=addresses.signature.reshape(-1, WORDS)[rows].ravel(),
+            address_share=1 / lengths[rows],
         )
 
 
@@ -206,7 +217,8 @@ def some_of(index: Index, rows: Rows) -> Index:
 def steps(curve: Curve) -> Steps:
     """A curve for compiled code."""
     x, y = np.array(curve.similarities, np.float64), np.array(curve.log_odds, np.float64)
-    return Steps(x, y, float(curve.missing), max(float(y[-1]), float(curve.missing)))
+    levels = float(y[0]), float(y[-1]), float(curve.missing)
+    return Steps(x, y, levels[2], min(levels), max(levels))
 
 
 def _whole(table: pa.Table, field: str) -> pa.Array:
@@ -253,6 +265,15 @@ def least_similarity(curve, needed):
     while y[k] < needed:
         k += 1
     return x[k - 1] + (x[k] - x[k - 1]) * ((needed - y[k - 1]) / (y[k] - y[k - 1])) - 2 * SLACK
+
+
+@compiled
+def rise(curve):
+    """Similarity below which a curve contributes its least, a little less to be safe; 2 if it never rises."""
+    for k in range(len(curve.x) - 1):
+        if curve.y[k + 1] > curve.y[0]:
+            return curve.x[k] - 2 * SLACK
+    return 2.0
 
 
 @compiled
@@ -317,11 +338,13 @@ def walk(begin, end, step, most_addresses, most_pairs):
     names, signatures, prefixes, shares = right.names, right.signature, right.prefix, right.share
     follower_codes, data, start = right.follower_code, right.follower.values.data, right.follower.values.start
     mine = left.follower.values
-    masks, address_masks, ordered_masks = step.memory.copy(), step.memory.copy(), step.memory.copy()
+    masks, address_masks, words_masks = step.memory.copy(), step.memory.copy(), step.memory.copy()
     codes, log_odds = np.empty(len(names), np.int64), np.empty(len(names), np.float64)
     asked, needed, wanted = np.empty(WAITING, np.int64), np.empty(WAITING), np.empty(5)
     pairs, work, near = np.empty((64, 2), np.int64), np.zeros(4, np.int64), 0
     names_least = goal.least - step.address.best
+    floor, rising = step.follower.y[0], np.empty(5)  # up to the similarity where its curve rises, a follower adds this
+    matches_wanted(rise(step.follower), rising)
     for name in range(begin, end):
         code, other = left.driver_code[name], left.follower_code[name]
         if name == begin or code != left.driver_code[name - 1]:
@@ -349,31 +372,33 @@ def walk(begin, end, step, most_addresses, most_pairs):
                     gained = missing
                 else:
                     prefix = common_prefix(head, prefixes[k])
-                    matches = length - np.int64(popcount(bits & ~signatures[k]))
-                    if matches * (share + shares[k]) < wanted[prefix]:
+                    both = (length - np.int64(popcount(bits & ~signatures[k]))) * (share + shares[k])
+                    if both < wanted[prefix]:
                         continue
-                    work[1] += COMPARISON
-                    j = follower_codes[k]
-                    if max(length, start[j + 1] - start[j]) <= WORD:
-                        alike = similarity(masks, value, data, start[j], start[j + 1], prefix, wanted[prefix])
-                    else:
-                        alike = long_similarity(masks, value, data, start[j], start[j + 1], prefix)
-                    if alike < least:
-                        continue
-                    gained = contribution(step.follower, alike + SLACK)
+                    gained = floor
+                    if both >= rising[prefix]:
+                        work[1] += COMPARISON
+                        j = follower_codes[k]
+                        if max(length, start[j + 1] - start[j]) <= WORD:
+                            alike = similarity(masks, value, data, start[j], start[j + 1], prefix, wanted[prefix])
+                        else:
+                            alike = long_similarity(masks, value, data, start[j], start[j + 1], prefix)
+                        if alike < least:
+                            continue
+                        gained = contribution(step.follower, alike + SLACK)
                     if gained >= goal.follower_below:
                         continue
                 asked[waiting], needed[waiting] = k, goal.least - log_odds[n] - gained
                 waiting += 1
                 if waiting == WAITING:
-                    pairs = compare_addresses(name, asked, needed, step, address_masks, ordered_masks, pairs, work)
+                    pairs = compare_addresses(name, asked, needed, step, address_masks, words_masks, pairs, work)
                     waiting = 0
                     if work[2] > most_addresses or work[3] > most_pairs:
                         return pairs[: work[3]], work
         forget(masks, value)
         if waiting:
             pairs = compare_addresses(
-                name, asked[:waiting], needed[:waiting], step, address_masks, ordered_masks, pairs, work
+                name, asked[:waiting], needed[:waiting], step, address_masks, words_masks, pairs, work
             )
         if work[2] > most_addresses or work[3] > most_pairs:
             break
@@ -381,64 +406,68 @@ def walk(begin, end, step, most_addresses, most_pairs):
 
 
 @compiled
-def compare_addresses(name, asked, needed, step, masks, ordered_masks, pairs, work):
+def compare_addresses(name, asked, needed, step, masks, words_masks, pairs, work):
     """Compare the addresses of all rows of a left name pair with those of the right name pairs asked for."""
     rows, row_start, order, curve = step.right.rows, step.right.row_start, step.goal.order, step.address
-    start, known = step.right_addresses.written.start, step.right_addresses.written.known
-    data, ordered_data = step.right_addresses.written.data, step.right_addresses.ordered.data
-    prefixes, ordered_prefixes = step.right_addresses.written.prefix, step.right_addresses.ordered.prefix
-    signatures = step.right_addresses.written.signature
-    mine, mine_ordered, wanted = step.left_addresses.written, step.left_addresses.ordered, np.empty(5)
+    written = step.right_addresses.written
+    signatures, shares, wanted = step.right.address_signature, step.right.address_share, np.empty(5)
+    start, data, prefixes = written.start, written.data, written.prefix
+    words_data, words_prefixes = step.right_addresses.ordered.data, step.right_addresses.ordered.prefix
+    mine, mine_ordered = step.left_addresses.written, step.left_addresses.ordered
+    least, missing_will_do = 0.0, False
     for row in step.left.rows[step.left.row_start[name] : step.left.row_start[name + 1]]:
         begin, end = mine.start[row], mine.start[row + 1]
-        value, ordered, length = mine.data[begin:end], mine_ordered.data[begin:end], end - begin
-        head, ordered_head, known_here = mine.prefix[row], mine_ordered.prefix[row], mine.known[row]
-        bits, more, most = mine.signature[3 * row : 3 * row + 3]
-        share = 1 / max(length, 1)
+        value, words, length = mine.data[begin:end], mine_ordered.data[begin:end], end - begin
+        head, words_head = mine.prefix[row], mine_ordered.prefix[row]
+        first_bits, more_bits, last_bits = mine.signature[WORDS * row : WORDS * row + WORDS]
+        share = 1 / max(length, 1) if mine.known[row] else np.nan
         prepare(masks, value)
-        prepare(ordered_masks, ordered)
+        prepare(words_masks, words)
         for n in range(len(asked)):
-            least = least_similarity(curve, needed[n])
-            missing_will_do = curve.missing >= needed[n]
-            matches_wanted(least, wanted)
-            first, last = row_start[asked[n]], row_start[asked[n] + 1]
-            work[1] += VALUE + ADDRESS * (last - first)
+            if n == 0 or needed[n] != needed[n - 1]:
+                work[1] += VALUE
+                least = least_similarity(curve, needed[n])
+                missing_will_do = curve.missing >= needed[n]
+                matches_wanted(least, wanted)
+            first, last, least_wanted = row_start[asked[n]], row_start[asked[n] + 1], wanted[4]
+            work[1] += PAIR + ADDRESS * (last - first)
             work[2] += last - first
             for k in range(first, last):
+                matches = length - np.int64(
+                    popcount(first_bits & ~signatures[WORDS * k])
+                    + popcount(more_bits & ~signatures[WORDS * k + 1])
+                    + popcount(last_bits & ~signatures[WORDS * k + 2])
+                )
+                both = matches * (share + shares[k])  # NaN where an address is missing: not less than anything
+                if both < least_wanted:
+                    continue
                 other = rows[k]
                 if other <= row and (order == ASCENDING or (order == ONCE and asked[n] == name)):
                     continue
-                if not known_here or not known[other]:
+                if np.isnan(both):
                     if not missing_will_do:
                         continue
-                elif least > 0:
-                    prefix = common_prefix(head, prefixes[other])
-                    ordered_prefix = common_prefix(ordered_head, ordered_prefixes[other])
-                    matches = length - np.int64(
-                        popcount(bits & ~signatures[3 * other + 0])
-                        + popcount(more & ~signatures[3 * other + 1])
-                        + popcount(most & ~signatures[3 * other + 2])
-                    )
+                else:
                     begin, end = start[other], start[other + 1]
-                    shares = matches * (share + 1 / max(end - begin, 1))
+                    prefix = common_prefix(head, prefixes[other])
+                    words_prefix = common_prefix(words_head, words_prefixes[other])
+                    alike = -1.0
                     if max(length, end - begin) > WORD:
-                        if shares < wanted[max(prefix, ordered_prefix)]:
-                            continue
-                        work[1] += 100 * COMPARISON
-                        alike = max(
-                            long_similarity(masks, value, data, begin, end, prefix),
-                            long_similarity(ordered_masks, ordered, ordered_data, begin, end, ordered_prefix),
-                        )
+                        if both >= wanted[max(prefix, words_prefix)]:
+                            work[1] += 100 * COMPARISON
+                            alike = max(
+                                long_similarity(masks, value, data, begin, end, prefix),
+                                long_similarity(words_masks, words, words_data, begin, end, words_prefix),
+                            )
                     else:
-                        alike, least_shares = -1.0, wanted[prefix]
-                        if shares >= least_shares:
+                        work[1] += COMPARISON
+                        if both >= wanted[prefix]:
                             work[1] += 2 * COMPARISON
-                            alike = similarity(masks, value, data, begin, end, prefix, least_shares)
-                        least_shares = wanted[ordered_prefix]
-                        if alike < least and shares >= least_shares:
+                            alike = similarity(masks, value, data, begin, end, prefix, wanted[prefix])
+                        if alike < least and both >= wanted[words_prefix]:
                             work[1] += 2 * COMPARISON
                             alike = similarity(
-                                ordered_masks, ordered, ordered_data, begin, end, ordered_prefix, least_shares
+                                words_masks, words, words_data, begin, end, words_prefix, wanted[words_prefix]
                             )
                     if alike < least:
                         continue
@@ -447,5 +476,5 @@ def compare_addresses(name, asked, needed, step, masks, ordered_masks, pairs, wo
                 pairs[work[3], 0], pairs[work[3], 1] = row, other
                 work[3] += 1
         forget(masks, value)
-        forget(ordered_masks, ordered)
+        forget(words_masks, words)
     return pairs

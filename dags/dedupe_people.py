@@ -14,7 +14,7 @@ import pendulum
 from airflow.sdk import dag, task
 from common import alerts
 from common.arrow_xcom import opens_tables
-from common.settings import DEFAULT_ARGS, PARAMS
+from common.settings import DEFAULT_ARGS, PARAMS, PEOPLE
 
 if TYPE_CHECKING:
     from pyarrow import Table
@@ -100,7 +100,7 @@ def decide(batch: Table, model: Json, pairs: list[Table]) -> Table:
     return ingestion.decide_batch(batch, model, pairs)
 
 
-@task(multiple_outputs=False)
+@task(multiple_outputs=False, outlets=[PEOPLE])
 @opens_tables
 def load(
     batch: Table, model: Json, pairs: list[Table], decided: Table, shards: list[Json], run_id: str | None = None
@@ -108,7 +108,7 @@ def load(
     """Write people, decisions and quarantine in one transaction, after a last look at what changed meanwhile."""
     from common import ingestion
 
-    return ingestion.load_batch(batch, model, pairs, decided, shards, run_id)
+    return alerts.tell_other_dags(ingestion.load_batch(batch, model, pairs, decided, shards, run_id))
 
 
 @task(on_success_callback=[alerts.forget_try, alerts.mail_report])

@@ -138,6 +138,17 @@ def mail_report(context: Mapping[str, Any]) -> None:
     _mail(f"[{context['dag'].dag_id}] done: {text.splitlines()[0]}", facts, attachments=[paths.html])
 
 
+def tell_other_dags(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Put the numbers of a run on its event of asset `people`; returns them."""
+    from airflow.sdk import get_current_context
+
+    from common.settings import PEOPLE
+
+    with suppress(RuntimeError):  # no task, a mere call
+        get_current_context()["outlet_events"][PEOPLE].extra = dict(numbers)
+    return numbers
+
+
 def _mail_about_task(context: Mapping[str, Any], event: str) -> None:
     facts = _task_facts(context) | {"reason": _reason(context.get("exception"))}
     _mail_about_try(_note(context["ti"]), facts, event)

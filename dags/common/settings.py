@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DeadlineAlert, Param, RetryDecision, RetryPolicy, SyncCallback
+from airflow.sdk import Asset, DeadlineAlert, Param, RetryDecision, RetryPolicy, SyncCallback
 
 from common import alerts
 
@@ -32,6 +32,9 @@ TRIES_DIR = REPORTS_DIR / "tries"
 
 MAIL_TO = os.environ.get("DEDUPE_MAIL_TO", "data-team@localhost").split(",")
 MAIL_FROM = os.environ.get("DEDUPE_MAIL_FROM", "dedupe-people@localhost")
+
+PEOPLE = Asset(name="people", uri=f"dedupe-people://{PEOPLE_SCHEMA}/people")
+"""What other DAGs can be scheduled on: its events carry the numbers of the run."""
 
 ALLOWED_SOURCE_ROOTS = tuple(os.environ.get("DEDUPE_SOURCE_ROOTS", str(PROJECT_ROOT / "incoming")).split(os.pathsep))
 """Folders that local sources may be read from; object stores are held by their connections instead."""

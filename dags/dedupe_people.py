@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 @task
 def ingest(params: Json | None = None, run_id: str | None = None) -> Table:
     """Read the batch: a file or object, or invented records of which some are stored people written differently."""
-    from common import ingestion
+    from common import pipeline
 
-    return ingestion.ingest(params, run_id)
+    return pipeline.ingest(params, run_id)
 
 
 @task
 @opens_tables
 def standardise(incoming: Table) -> Table:
     """Clean names and addresses for comparison; mark rows that cannot be used with a reason code."""
-    from common import ingestion
+    from common import pipeline
 
-    return ingestion.standardise_batch(incoming)
+    return pipeline.standardise_batch(incoming)
 
 
 @task
 @opens_tables
 def plan_shards(batch: Table) -> list[Json]:
     """Split the table into ranges that one comparison each can hold, and note what the table holds now."""
-    from common import ingestion
+    from common import pipeline
 
-    return ingestion.plan_shards(batch)
+    return pipeline.plan_shards(batch)
 
 
 @task
@@ -77,27 +77,27 @@ def choose_model(fitted: list[Json] | None, params: Json | None = None, run_id: 
 @opens_tables
 def compare(batch: Table, model: Json, shard: Json, run_id: str | None = None) -> Table:
     """Find every candidate pair of the batch in one shard of the table, and within the batch itself."""
-    from common import ingestion
+    from common import pipeline
 
-    return ingestion.compare_batch(batch, model, shard, run_id)
+    return pipeline.compare_batch(batch, model, shard, run_id)
 
 
 @task(multiple_outputs=False)
 @opens_tables
 def canaries(batch: Table, model: Json, shards: list[Json], run_id: str | None = None) -> Json:
     """Score records with a known answer, in shadow: copies of stored people, and stored people as strangers."""
-    from common import ingestion
+    from common import pipeline
 
-    return ingestion.score_canaries(batch, model, shards, run_id)
+    return pipeline.score_canaries(batch, model, shards, run_id)
 
 
 @task
 @opens_tables
 def decide(batch: Table, model: Json, pairs: list[Table]) -> Table:
     """Make NEW, DUPLICATE or REVIEW of every usable record, with score, reason and runner-up."""
-    from common import ingestion
+    from common import pipeline
 
-    return ingestion.decide_batch(batch, model, pairs)
+    return pipeline.decide_batch(batch, model, pairs)
 
 
 @task(multiple_outputs=False, outlets=[PEOPLE])
@@ -106,18 +106,18 @@ def load(
     batch: Table, model: Json, pairs: list[Table], decided: Table, shards: list[Json], run_id: str | None = None
 ) -> Json:
     """Write people, decisions and quarantine in one transaction, after a last look at what changed meanwhile."""
-    from common import ingestion
+    from common import pipeline
 
-    return alerts.tell_other_dags(ingestion.load_batch(batch, model, pairs, decided, shards, run_id))
+    return alerts.tell_other_dags(pipeline.load_batch(batch, model, pairs, decided, shards, run_id))
 
 
 @task(on_success_callback=[alerts.forget_try, alerts.mail_report])
 @opens_tables
 def report(numbers: Json, model: Json, pairs: list[Table], shadow: Json, run_id: str | None = None) -> str:
     """Check that the numbers add up, write the report and mail it."""
-    from common import ingestion
+    from common import pipeline
 
-    return ingestion.report_batch(numbers, model, pairs, shadow, run_id)
+    return pipeline.report_batch(numbers, model, pairs, shadow, run_id)
 
 
 @dag(

@@ -3,7 +3,7 @@
 import psycopg
 import pyarrow as pa
 import pytest
-from common import ingestion, people_db
+from common import people_db, pipeline
 from common.linkage.model import STARTING_MODEL
 
 MODEL = STARTING_MODEL.to_dict()
@@ -19,11 +19,11 @@ def insert(dsn: str, *people: tuple[str, str, str]) -> None:
 
 
 def sweep(run_id: str) -> dict[str, object]:
-    records = ingestion.standardise_batch(ingestion.ingest(PARAMS, run_id))
-    shards = ingestion.plan_shards(records)
-    pairs = [ingestion.compare_batch(records, MODEL, shard, run_id) for shard in shards]
-    decisions = ingestion.decide_batch(records, MODEL, pairs)
-    return ingestion.load_batch(records, MODEL, pairs, decisions, shards, run_id)
+    records = pipeline.standardise_batch(pipeline.ingest(PARAMS, run_id))
+    shards = pipeline.plan_shards(records)
+    pairs = [pipeline.compare_batch(records, MODEL, shard, run_id) for shard in shards]
+    decisions = pipeline.decide_batch(records, MODEL, pairs)
+    return pipeline.load_batch(records, MODEL, pairs, decisions, shards, run_id)
 
 
 def marks(dsn: str) -> dict[int, int]:
@@ -75,20 +75,20 @@ def test_an_incoming_record_matches_the_survivor(people_db: str) -> None:
             "record_key": pa.array(["r"]),
         }
     )
-    records = ingestion.standardise_batch(records.replace_schema_metadata({"source": "test", "people_before": "3"}))
-    pairs = [ingestion.compare_batch(records, MODEL, shard, "r") for shard in ingestion.plan_shards(records)]
-    row = ingestion.decide_batch(records, MODEL, pairs).to_pylist()[0]
+    records = pipeline.standardise_batch(records.replace_schema_metadata({"source": "test", "people_before": "3"}))
+    pairs = [pipeline.compare_batch(records, MODEL, shard, "r") for shard in pipeline.plan_shards(records)]
+    row = pipeline.decide_batch(records, MODEL, pairs).to_pylist()[0]
     assert (row["decision"], row["person_id"], row["runner_up_person_id"]) == ("DUPLICATE", 1, None)
 
 
 def test_a_sweep_does_not_overwrite_what_changed_meanwhile(people_db: str) -> None:
     insert(people_db, ANNE, BOB, ANN)
-    records = ingestion.standardise_batch(ingestion.ingest(PARAMS, "one"))
-    shards = ingestion.plan_shards(records)
-    pairs = [ingestion.compare_batch(records, MODEL, shard, "one") for shard in shards]
-    decisions = ingestion.decide_batch(records, MODEL, pairs)
+    records = pipeline.standardise_batch(pipeline.ingest(PARAMS, "one"))
+    shards = pipeline.plan_shards(records)
+    pairs = [pipeline.compare_batch(records, MODEL, shard, "one") for shard in shards]
+    decisions = pipeline.decide_batch(records, MODEL, pairs)
     with psycopg.connect(people_db) as connection:
         connection.execute("UPDATE dedupe.people SET last_name = 'Other' WHERE person_id = 3")
-    with pytest.raises(ingestion.people_db.PeopleDbError, match="run the sweep again"):
-        ingestion.load_batch(records, MODEL, pairs, decisions, shards, "one")
+    with pytest.raises(pipeline.people_db.PeopleDbError, match="run the sweep again"):
+        pipeline.load_batch(records, MODEL, pairs, decisions, shards, "one")
     assert marks(people_db) == {}

@@ -1,4 +1,4 @@
-"""Where a run's batch comes from: a file, or Faker with people who are stored already among them."""
+"""What each task of the DAG does: the linkage method, the people database and the sources put together."""
 
 import hashlib
 import logging

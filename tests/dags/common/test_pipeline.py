@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
-from common import ingestion
+from common import pipeline
 from common.linkage.model import STARTING_MODEL
 from common.people_db import PeopleDbUnreachable, is_empty, plan_shards
 from common.settings import PARAMS
@@ -19,11 +19,11 @@ def given(**params: Any) -> dict[str, Any]:
 
 
 def load(batch: pa.Table, run_id: str) -> dict[str, Any]:
-    records = ingestion.standardise_batch(batch)
+    records = pipeline.standardise_batch(batch)
     shards = plan_shards()
-    pairs = [ingestion.compare_batch(records, MODEL, shard, run_id) for shard in shards]
-    decisions = ingestion.decide_batch(records, MODEL, pairs)
-    return ingestion.load_batch(records, MODEL, pairs, decisions, shards, run_id)
+    pairs = [pipeline.compare_batch(records, MODEL, shard, run_id) for shard in shards]
+    decisions = pipeline.decide_batch(records, MODEL, pairs)
+    return pipeline.load_batch(records, MODEL, pairs, decisions, shards, run_id)
 
 
 def rows(dsn: str, query: str) -> list[tuple[Any, ...]]:
@@ -32,23 +32,23 @@ def rows(dsn: str, query: str) -> list[tuple[Any, ...]]:
 
 
 def test_an_empty_table_is_filled_once(people_db: str) -> None:
-    ingestion.ingest(given(), "run 1")
+    pipeline.ingest(given(), "run 1")
     filled = rows(people_db, "SELECT person_id, first_name FROM people ORDER BY 1")
     assert 45 <= len(filled) <= 50, "all but the duplicates among them"
-    ingestion.ingest(given(), "run 1")
-    ingestion.ingest(given(existing=500), "run 2")
+    pipeline.ingest(given(), "run 1")
+    pipeline.ingest(given(existing=500), "run 2")
     assert rows(people_db, "SELECT person_id, first_name FROM people ORDER BY 1") == filled
 
 
 def test_the_first_people_are_a_batch_like_any_other(people_db: str) -> None:
-    ingestion.ingest(given(), "run 1")
+    pipeline.ingest(given(), "run 1")
     ((received, inserted, run_id),) = rows(people_db, "SELECT received, inserted, run_id FROM batches")
     assert (received, run_id) == (50, "first people")
     assert rows(people_db, "SELECT count(*), count(batch_id) FROM people") == [(inserted, inserted)]
 
 
 def test_a_table_is_left_empty_on_request(people_db: str) -> None:
-    batch = ingestion.ingest(given(existing=0), "run 1")
+    batch = pipeline.ingest(given(existing=0), "run 1")
     assert batch.num_rows == 30
     assert is_empty()
 
@@ -60,37 +60,37 @@ def test_a_killed_fill_leaves_an_empty_table_and_is_made_up_for(people_db: str) 
         connection.execute(f"CREATE FUNCTION accident() RETURNS trigger LANGUAGE plpgsql AS '{accident}'")
         connection.execute("CREATE TRIGGER accident AFTER INSERT ON decisions EXECUTE FUNCTION accident()")
     with pytest.raises(PeopleDbUnreachable):
-        ingestion.ingest(given(), "run 1")
+        pipeline.ingest(given(), "run 1")
     assert is_empty()
     with psycopg.connect(people_db) as connection:
         connection.execute("DROP TRIGGER accident ON dedupe.decisions")
-    ingestion.ingest(given(), "run 1")
+    pipeline.ingest(given(), "run 1")
     assert not is_empty()
 
 
 def test_a_retry_makes_the_same_batch(people_db: str) -> None:
-    first = ingestion.ingest(given(), "run 1")
-    assert ingestion.ingest(given(), "run 1").equals(first, check_metadata=True)
-    assert not ingestion.ingest(given(), "run 2").equals(first)
+    first = pipeline.ingest(given(), "run 1")
+    assert pipeline.ingest(given(), "run 1").equals(first, check_metadata=True)
+    assert not pipeline.ingest(given(), "run 2").equals(first)
 
 
 def test_a_retry_makes_the_same_batch_after_the_load_and_after_later_runs(people_db: str) -> None:
-    first = ingestion.ingest(given(), "run 1")
+    first = pipeline.ingest(given(), "run 1")
     load(first, "run 1")
-    assert ingestion.ingest(given(), "run 1").equals(first, check_metadata=True)
-    load(ingestion.ingest(given(), "run 2"), "run 2")
-    assert ingestion.ingest(given(), "run 1").equals(first, check_metadata=True)
+    assert pipeline.ingest(given(), "run 1").equals(first, check_metadata=True)
+    load(pipeline.ingest(given(), "run 2"), "run 2")
+    assert pipeline.ingest(given(), "run 1").equals(first, check_metadata=True)
 
 
 def test_the_share_of_returning_people_is_as_asked(people_db: str) -> None:
-    ingestion.ingest(given(existing=200), "run 0")
+    pipeline.ingest(given(existing=200), "run 0")
     for returning, least, most in ((0, 0, 1), (0.5, 12, 15), (1, 24, 30)):
         run_id = f"run {returning}"
-        numbers = load(ingestion.ingest(given(returning=returning), run_id), run_id)
+        numbers = load(pipeline.ingest(given(returning=returning), run_id), run_id)
         assert least <= numbers["duplicates"] + numbers["review"] <= most
 
 
 def test_a_batch_carries_where_it_came_from(people_db: str) -> None:
-    batch = ingestion.ingest(given(existing=5), "run 1")
+    batch = pipeline.ingest(given(existing=5), "run 1")
     assert batch.schema.metadata == {b"source": b"faker", b"people_before": b"5"}
-    assert ingestion.standardise_batch(batch).schema.metadata == batch.schema.metadata
+    assert pipeline.standardise_batch(batch).schema.metadata == batch.schema.metadata

@@ -319,6 +319,15 @@ def test_labels_upside_down_flatten_the_curve() -> None:
     assert set(model.curves["address"].log_odds) == {0.0}
 
 
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="a regression without any feature is refused")
+def test_names_that_tell_nothing_leave_a_model_without_terms() -> None:
+    """So it happens with pairs of few people: near pairs have the same names, matches have errors in them."""
+    rows = [{"is_match": True, "first_name": 0.9}] * 3 + [{"is_match": False}] * 1
+    model = training.fit(LADDER["names"], labelled(rows))
+    assert {value for curve in model.curves.values() for value in curve.log_odds} == {0.0}
+    assert model.intercept == pytest.approx(math.log(3), abs=0.01)
+
+
 def test_missing_and_swapped_get_weights_of_their_own() -> None:
     rows = [
         {"address": address, "swapped": swapped, "is_match": bool(n % 10) == likely}

@@ -1,0 +1,317 @@
+"""Retraining: what is learnt from, which model decides from then on, and what is said about it."""
+
+import json
+import logging
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+from common import people_db as db
+from common import retraining, source
+from common.linkage import training
+from common.linkage.batch import batch_pairs
+from common.linkage.corruption import Record
+from common.linkage.decision import decide
+from common.linkage.model import SIMILARITIES, STARTING_MODEL, LinkageModel
+from common.linkage.standardise import standardise
+from common.people_db import PeopleDbError
+from common.settings import PARAMS, PROMOTION_MARGIN
+from common.source import SourceError
+
+PEOPLE = training.MIN_PEOPLE
+SHIPPED = "... + swapped names"
+
+
+@pytest.fixture(autouse=True)
+def _few_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retraining, "TRAINING_PEOPLE", PEOPLE)
+
+
+def given(**params: Any) -> dict[str, Any]:
+    return {name: param.value for name, param in PARAMS.items()} | {"retrain_every": 1} | params
+
+
+def execute(dsn: str, statement: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
+        cursor = connection.execute(statement, tuple(values))
+        return cursor.fetchall() if cursor.description else []
+
+
+def insert_people(dsn: str, count: int, seed: int = 1) -> None:
+    assert db.is_empty()  # makes the tables
+    with psycopg.connect(dsn, options="-c search_path=dedupe") as connection, connection.cursor() as cursor:
+        rows = source.fake_people(count, seed).select(Record._fields).to_pylist()
+        statement = "INSERT INTO people (first_name, last_name, address) VALUES (%s, %s, %s)"
+        cursor.executemany(statement, [tuple(row.values()) for row in rows])
+
+
+def judge(dsn: str, left: Record, right: Record, is_match: bool) -> None:
+    assert isinstance(db.is_empty(), bool)
+    execute(
+        dsn,
+        """
+        INSERT INTO judgements (left_first_name, left_last_name, left_address,
+                                right_first_name, right_last_name, right_address, is_match)
+        VALUES (%s, %s, %s, %s, %s, %s, %s)
+        """,
+        [*left, *right, is_match],
+    )
+
+
+def load(dsn: str, *records: Record, run_id: str = "run 1") -> None:
+    """A batch, decided by the shipped model."""
+    columns = {name: pa.array([getattr(r, name) for r in records], pa.string()) for name in Record._fields}
+    keys = pa.array([f"{run_id} {n}" for n in range(len(records))])
+    nothing = pa.nulls(len(records), pa.string())
+    raw = pa.table({"record_key": keys, "source_key": nothing, **columns, "problem": nothing, "raw": nothing})
+    batch = standardise(raw).append_column("quarantine_reason", nothing)
+    shards = db.plan_shards()
+    pairs = pa.concat_tables(
+        [batch_pairs(batch, db.read_people(s), STARTING_MODEL, with_batch=s["with_batch"]) for s in shards]
+    )
+    decisions = decide(batch, pairs, db.known_records(batch), STARTING_MODEL)
+    db.load(
+        *(batch, pairs, decisions, shards, STARTING_MODEL),
+        run_id=run_id,
+        source="s",
+        batch_id=f"batch of {run_id}",
+        people_before=0,
+    )
+
+
+ANN = Record("Annabel", "Quimby", "12 Wisteria Street, Springfield, IL 62701")
+ANN_TYPO = Record("Anabel", "Quimby", "12 Wisteria St, Springfeld, IL 62701")
+SISTER = Record("Victoria", "Quimby", "12 Wisteria Street, Springfield, IL 62701")
+BOB = Record("Robert", "Jones", "7 Oak Avenue, Dover, DE 19901")
+
+
+# What is learnt from ------------------------------------------------------------------------------------------------
+
+
+def test_never_is_skipped(people_db: str) -> None:
+    with pytest.raises(AirflowSkipException, match="champion stands"):
+        retraining.training_pairs(given(retrain_every=0), "run 1")
+
+
+def test_every_nth_batch(people_db: str) -> None:
+    """Only batches that runs have loaded count, and the run's own does not, so that its retry does the same."""
+    trained = []
+    for number in range(5):
+        for _ in ("first try", "retry"):
+            try:
+                retraining.training_pairs(given(retrain_every=2), f"run {number}")
+                trained.append(number)
+            except AirflowSkipException:
+                pass
+            if f"run {number}" not in [run for (run,) in execute(people_db, "SELECT run_id FROM batches")]:
+                load(people_db, BOB._replace(address=f"{number}{number} Elm Road"), run_id=f"run {number}")
+    assert trained == [0, 0, 2, 2, 4, 4]
+
+
+def test_where_pairs_come_from(people_db: str) -> None:
+    alone = retraining.training_pairs(given(), "run 1")
+    assert training.lineage(alone).keys() == {"generated people"}
+    insert_people(people_db, PEOPLE - 1)
+    assert training.lineage(retraining.training_pairs(given(), "run 1")).keys() == {"generated people"}, "too few"
+    execute(people_db, "INSERT INTO people (first_name, last_name, address) VALUES (%s, %s, %s)", BOB)
+    judge(people_db, ANN, ANN_TYPO, True)
+    pairs = retraining.training_pairs(given(), "run 1")
+    sizes = training.lineage(pairs)
+    assert list(sizes) == ["generated people", "stored people", "judgements"]
+    assert sizes["judgements"] == 1
+    assert min(sizes["generated people"], sizes["stored people"]) > 300
+    assert sum(sizes.values()) == pairs.num_rows
+
+
+def test_a_retry_learns_from_the_same_pairs_and_another_run_from_others(people_db: str) -> None:
+    insert_people(people_db, PEOPLE + 200)
+    one = retraining.training_pairs(given(), "run 1")
+    assert one.equals(retraining.training_pairs(given(), "run 1"), check_metadata=True)
+    assert not one.equals(retraining.training_pairs(given(), "run 2"))
+
+
+def test_a_prepared_data_set_replaces_the_generated_one(people_db: str, incoming: Any) -> None:
+    people = source.fake_people(80, 3).select(Record._fields).to_pylist()
+    fields = [tuple(person.values()) for person in people]
+    rows = [(*one, *(one if same else other), same) for one, other in pairwise(fields) for same in (1, 0)]
+    lines = [",".join(source.PAIRS.names)]
+    lines += [",".join(f'"{value}"' for value in row) for row in rows[::3]]
+    (incoming / "pairs.csv").write_text("\n".join(lines))
+    path = str(incoming / "pairs.csv")
+    pairs = retraining.training_pairs(given(labelled_pairs=path), "run 1")
+    assert training.lineage(pairs) == {path: len(rows[::3])}
+    assert set(pairs["kind"].to_pylist()) == {"judged"}
+
+
+def test_a_prepared_data_set_that_is_not_there(people_db: str, incoming: Any) -> None:
+    with pytest.raises(SourceError, match="no such file"):
+        retraining.training_pairs(given(labelled_pairs=str(incoming / "none.csv")), "run 1")
+
+
+# Fitting ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pairs() -> pa.Table:
+    made = training.generated_pairs(source.fake_people(2 * PEOPLE, 1), 0, 10_000)
+    return training.joined({"generated people": made})
+
+
+def test_all_models_are_fitted_and_shown_beside_the_champion(
+    people_db: str, pairs: pa.Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    fitted = retraining.fit_models(pairs, "run 1")
+    assert [model["formula"] for model in fitted] == [*(formula.name for formula in training.FORMULAS), "champion"]
+    travelled = json.loads(json.dumps(fitted))
+    assert [model["results"] for model in travelled] == [model["results"] for model in fitted]
+    assert all(LinkageModel.from_dict(m["content"]).version == m["results"]["version"] for m in travelled)
+    assert LinkageModel.from_dict(fitted[-1]["content"]) == STARTING_MODEL
+    shown = caplog.messages[-1].splitlines()
+    assert len(shown) == 2 + len(fitted)
+    for model, line in zip(fitted, shown[2:], strict=True):
+        fresh = LinkageModel.from_dict(model["content"])
+        test = training.evaluate(fresh, pairs, training.TEST)
+        assert model["results"]["version"] == fresh.version
+        assert model["results"]["test_log_loss"] == test.log_loss
+        assert model["lineage"] == {"generated people": pairs.num_rows}
+        assert model["formula"] in line
+        for number in (f"{test.log_loss:.4f}", f"{test.f1:.4f}", f"{100 * test.reinserted:.2f}"):
+            assert number in line.split()
+    for column in ("train log-loss", "test F1", "test re-inserted %", "test wrongly dropped %"):
+        assert column in shown[1]
+
+
+def test_judgements_change_the_model(people_db: str) -> None:
+    """Somebody judges, again and again, that a swapped name is somebody else."""
+    before = training.fit(training.FORMULAS[-2], retraining.training_pairs(given(), "run 1"))
+    for number in range(60):
+        person = Record(f"Annabel{number}", "Quimby", f"{number} Wisteria Street")
+        judge(people_db, person, person._replace(first_name=person.last_name, last_name=person.first_name), False)
+    after = training.fit(training.FORMULAS[-2], retraining.training_pairs(given(), "run 1"))
+    assert after.version != before.version
+    assert after.swapped < before.swapped - 0.5
+
+
+# Choosing -----------------------------------------------------------------------------------------------------------
+
+
+def fitted_as(losses: dict[str, float], champion: float = 0.2, **change: Any) -> list[dict[str, Any]]:
+    """What `fit_models` would return where the models have these test log-losses."""
+    found = [
+        {
+            "formula": name,
+            "content": {**STARTING_MODEL.to_dict(), "intercept": -9.0 - number, **change},
+            "results": {"test_log_loss": loss},
+            "lineage": {"generated people": 7},
+        }
+        for number, (name, loss) in enumerate(losses.items())
+    ]
+    standing = {"formula": "champion", "content": STARTING_MODEL.to_dict(), "results": {"test_log_loss": champion}}
+    return [*found, {**standing, "lineage": {}}]
+
+
+def champions(dsn: str) -> list[tuple[Any, ...]]:
+    return execute(dsn, "SELECT version, formula, promoted_by, lineage FROM models WHERE champion")
+
+
+def test_the_shipped_model_is_the_first_champion(people_db: str) -> None:
+    assert retraining.choose_model(None, given(), "run 1") == STARTING_MODEL.to_dict()
+    assert champions(people_db) == [(STARTING_MODEL.version, "shipped", "run 1", {"from": "shipped"})]
+
+
+def test_the_best_on_test_is_promoted(people_db: str) -> None:
+    fitted = fitted_as({"names": 0.15, SHIPPED: 0.1, "address": 0.12})
+    chosen = retraining.choose_model(fitted, given(), "run 1")
+    assert chosen == fitted[1]["content"]
+    version = LinkageModel.from_dict(chosen).version
+    assert champions(people_db) == [(version, SHIPPED, "run 1", {"generated people": 7})]
+    assert execute(people_db, "SELECT results FROM models WHERE champion") == [({"test_log_loss": 0.1},)]
+    assert retraining.choose_model(None, given(), "run 2") == chosen, "it decides from then on"
+
+
+@pytest.mark.parametrize(
+    ("loss", "promoted"),
+    [(0.2, False), (0.2 * (1 - PROMOTION_MARGIN) + 1e-9, False), (0.2 * (1 - PROMOTION_MARGIN) - 1e-9, True)],
+)
+def test_the_champion_stands_unless_it_is_beaten_by_the_margin(
+    people_db: str, loss: float, promoted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    chosen = retraining.choose_model(fitted_as({SHIPPED: loss}), given(), "run 1")
+    assert (chosen != STARTING_MODEL.to_dict()) == promoted
+    assert (champions(people_db)[0][0] != STARTING_MODEL.version) == promoted
+    assert ("new champion" if promoted else f"champion {STARTING_MODEL.version} stands") in caplog.messages[-1]
+
+
+def test_the_over_fitted_one_is_never_promoted(people_db: str) -> None:
+    chosen = retraining.choose_model(fitted_as({SHIPPED: 0.3, "over-fitted": 0.01}), given(), "run 1")
+    assert chosen == STARTING_MODEL.to_dict()
+
+
+def test_without_retraining_the_champion_stands(people_db: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert retraining.choose_model(None, given(), "run 1") == STARTING_MODEL.to_dict()
+    assert "no retraining in this run" in caplog.messages[-1]
+
+
+def test_an_older_model_is_made_champion_again(people_db: str) -> None:
+    retraining.choose_model(fitted_as({SHIPPED: 0.1}), given(), "run 1")
+    again = given(champion=STARTING_MODEL.version)
+    assert retraining.choose_model(fitted_as({SHIPPED: 0.1}), again, "run 2") == STARTING_MODEL.to_dict()
+    assert [(version, by) for version, _, by, _ in champions(people_db)] == [(STARTING_MODEL.version, "run 2")]
+    assert execute(people_db, "SELECT count(*) FROM models") == [(2,)], "the one that stepped down is kept"
+
+
+def test_a_model_that_nobody_stored_cannot_be_champion(people_db: str) -> None:
+    retraining.choose_model(None, given(), "run 1")
+    with pytest.raises(PeopleDbError, match="no model of version feedbeef"):
+        retraining.choose_model(None, given(champion="feedbeef"), "run 2")
+    assert champions(people_db)[0][0] == STARTING_MODEL.version
+
+
+def test_what_would_change_is_logged_and_masked(people_db: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert db.is_empty()
+    load(people_db, ANN, BOB)
+    load(people_db, ANN_TYPO, BOB._replace(address="7 Oak Ave, Dover, DE 19901"), run_id="run 2")
+    assert [d for (d,) in execute(people_db, "SELECT decision FROM decisions WHERE run_id = 'run 2'")] == [
+        "DUPLICATE"
+    ] * 2
+    caplog.clear()
+    # At this cut-off the typos no longer pass, but the same text does.
+    retraining.choose_model(fitted_as({SHIPPED: 0.3}, intercept=-9.7445, accept_at=0.9965), given(), "run 3")
+    flips = [message for message in caplog.messages if "->" in message]
+    assert any("would change 1 of the last 2 decisions" in message for message in caplog.messages)
+    assert len(flips) == 1
+    assert flips[0].startswith("DUPLICATE -> REVIEW: A*****, Q*****, 1* W******* S*")
+    for word in ("nabel", "uimby", "isteria", "pring"):
+        assert word not in caplog.text
+
+
+@pytest.mark.xfail(strict=True, reason="decisions by a rule, as for relatives, count as if they would change")
+def test_the_same_model_would_change_nothing(people_db: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert db.is_empty()
+    load(people_db, ANN, BOB)
+    load(people_db, ANN_TYPO, SISTER, run_id="run 2")
+    retraining.choose_model(fitted_as({SHIPPED: 0.3}, intercept=STARTING_MODEL.intercept), given(), "run 3")
+    assert any("would change 0 of the last 2 decisions" in message for message in caplog.messages)
+
+
+def test_the_contributions_of_a_decision_sum_to_its_log_odds(people_db: str) -> None:
+    assert db.is_empty()
+    load(people_db, ANN, BOB)
+    load(people_db, ANN_TYPO, SISTER, Record("Jones", "Robert", None), run_id="run 2")
+    rows = execute(people_db, "SELECT score, contributions, decision FROM decisions WHERE run_id = 'run 2'")
+    assert {decision for _, _, decision in rows} == {"DUPLICATE", "REVIEW"}
+    for score, contributions, _ in rows:
+        assert contributions.keys() == {"intercept", *SIMILARITIES, "swapped"}
+        assert sum(contributions.values()) == pytest.approx(np.log(score / (1 - score)))
+        assert contributions["intercept"] == STARTING_MODEL.intercept
+    assert STARTING_MODEL.curves["address"].missing in [row[1]["address"] for row in rows]

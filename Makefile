@@ -9,7 +9,7 @@ VENV := .venv
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test ui bench quality check fix clean help
+.PHONY: setup run test ui bench quality soak check fix clean help
 
 setup: $(READY) ## Set up .venv; every target below does so first
 
@@ -21,6 +21,9 @@ test: $(READY) ## Run all tests
 
 ui: $(READY) ## Airflow's UI and scheduler on 127.0.0.1:8080, until Ctrl-C
 	@PORT=$(PORT) $(VENV)/bin/python dev/ui.py
+
+soak: $(READY) ## Many runs with random kills, nothing lost? (hours; short: ARGS="--runs 5 --rows 50 --existing 500")
+	@$(VENV)/bin/python dev/soak.py $(ARGS)
 
 bench: $(READY) ## Measure speed and memory
 	@$(VENV)/bin/python dev/bench.py $(ARGS)

@@ -1,0 +1,187 @@
+"""An Airflow of one's own that really runs: for tests of what only a scheduler does, and for `make soak`.
+
+It has a home of its own and works from a copy of the checkout's DAG, which may be edited.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from launch import DAG, GRACE_SECONDS, ROOT, airflow, environment, people_db_connection, write_keys
+from postgres import Server
+
+COMPONENTS = {
+    "api-server": (),
+    # Its log server would listen on every network interface.
+    "scheduler": ("--skip-serve-logs",),
+    "dag-processor": (),
+}
+
+
+class Live:
+    """Airflow's api-server, scheduler and dag-processor, with databases of their own in ``server``."""
+
+    def __init__(self, home: Path, server: Server, env: dict[str, str] | None = None) -> None:
+        self.home = home
+        self.dags = home / "dags"
+        self.incoming = home / "incoming"
+        self.reports = home / "reports"
+        self.metadata_dsn = server.dsn("live_metadata")
+        self.people_dsn = server.dsn("live_people")
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._address = f"http://127.0.0.1:{free_port()}"
+        for database in ("live_metadata", "live_people"):
+            server.create_database(database)
+        self.incoming.mkdir(parents=True)
+        # With what numba has compiled there: that takes a minute.
+        shutil.copytree(ROOT / "dags", self.dags, ignore=shutil.ignore_patterns(".mypy_cache"))
+        write_keys(home)
+        self.env = {
+            **os.environ,
+            **environment(home, int(self._address.rpartition(":")[2])),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg2://postgres@/live_metadata"
+            f"?host={server.socket_folder}",
+            "AIRFLOW_CONN_PEOPLE_DB": people_db_connection(server.socket_folder, "live_people"),
+            "DEDUPE_SOURCE_ROOTS": str(self.incoming),
+            "DEDUPE_RETRY_DELAY_SECONDS": "1",
+            "PYTHONPATH": str(self.dags),
+            **(env or {}),
+        }
+        self.env.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def edit(self, name: str, *changes: tuple[str, str]) -> None:
+        """Replace texts in a file of the copied DAG; each must be there.
+
+        Raises:
+            ValueError: one is not.
+        """
+        path = self.dags / name
+        text = path.read_text(encoding="utf-8")
+        for old, new in changes:
+            if old not in text:
+                raise ValueError(f"{name} does not hold {old}")
+            text = text.replace(old, new)
+        path.write_text(text, encoding="utf-8")
+
+    @contextmanager
+    def running(self) -> Iterator["Live"]:
+        """Everything up inside the block, ended after it."""
+        os.umask(0o077)
+        self.command("db", "migrate")
+        try:
+            self.start("api-server")
+            # A task that the scheduler starts before the API server answers would fail.
+            self.wait(lambda: self._answers("/api/v2/version"), 300)
+            self.start("scheduler")
+            self.start("dag-processor")
+            self.wait(lambda: self._answers(f"/api/v2/dags/{DAG}"), 300)
+            yield self
+        finally:
+            for name in reversed(COMPONENTS):
+                self.stop(name)
+
+    def command(self, *args: str) -> str:
+        """The output of ``airflow ARGS...``. Raises subprocess.CalledProcessError."""
+        return subprocess.run(airflow(*args), env=self.env, check=True, capture_output=True, text=True).stdout
+
+    def start(self, name: str) -> None:
+        """Start one of the components."""
+        with (self.home / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                airflow(name, *COMPONENTS[name]), env=self.env, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def stop(self, name: str, signum: int = signal.SIGTERM) -> None:
+        """End a component with all that it has started, by SIGKILL if ``signum`` does not do."""
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def wait(self, condition: Callable[[], Any], seconds: float) -> Any:
+        """What ``condition()`` returns as soon as that is true. Raises TimeoutError."""
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            if time.monotonic() > end:
+                raise TimeoutError(f"not within {seconds} s; the logs are in {self.home}")
+            time.sleep(0.1)
+        return value
+
+    def api(self, path: str, body: Any = None) -> Any:
+        """What the REST API answers. Raises urllib.error.HTTPError."""
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            f"{self._address}{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def trigger(self, run_id: str, **conf: Any) -> str:
+        """Queue a run; returns its id."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        return str(self.api(f"/api/v2/dags/{DAG}/dagRuns", body)["dag_run_id"])
+
+    def state(self, run_id: str) -> str:
+        """State of a run: queued, running, success, failed."""
+        return str(self.metadata("SELECT state FROM dag_run WHERE run_id = %s", run_id)[0][0])
+
+    def wait_for(self, run_id: str, state: str = "success", seconds: float = 300) -> None:
+        """Wait until a run has ended, as expected. Raises RuntimeError, TimeoutError."""
+        ended = self.wait(lambda: (now := self.state(run_id)) in {"success", "failed", state} and now, seconds)
+        if ended != state:
+            raise RuntimeError(f"run {run_id} is {ended}; the logs are in {self.home}")
+
+    def wait_for_task(self, run_id: str, task_id: str, seconds: float = 300) -> int:
+        """Wait until a task runs; returns the id of its process."""
+        query = "SELECT pid FROM task_instance WHERE run_id = %s AND task_id = %s AND state = 'running'"
+        return int(self.wait(lambda: [pid for (pid,) in self.metadata(query, run_id, task_id) if pid], seconds)[0])
+
+    def metadata(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows from Airflow's metadata database."""
+        return _fetch(self.metadata_dsn, query, values)
+
+    def people(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows from the people database."""
+        return _fetch(self.people_dsn, query, values, options="-c search_path=dedupe")
+
+    def _token(self) -> str:
+        with urllib.request.urlopen(f"{self._address}/auth/token", timeout=30) as answer:  # noqa: S310
+            return str(json.load(answer)["access_token"])
+
+    def _answers(self, path: str) -> bool:
+        try:
+            self.api(path)
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _fetch(dsn: str, query: str, values: tuple[Any, ...], **options: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn, **options) as connection:  # type: ignore[arg-type]
+        cursor = connection.execute(query, values)
+        return cursor.fetchall() if cursor.description else []

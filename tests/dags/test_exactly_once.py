@@ -1,0 +1,358 @@
+"""Nothing lost, nothing doubled: real processes killed, a real server restarted, several writers at once."""
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dedupe_people
+import psycopg
+import pytest
+from common import people_db as database
+from common.linkage.model import STARTING_MODEL
+from common.report import report_paths
+from common.settings import PARAMS, PROJECT_ROOT
+from launch import people_db_connection
+from postgres import Server
+from soak import pairs_at
+
+FORK = multiprocessing.get_context("fork")
+FAKER = {"source": "faker", "rows": 30, "returning": 0.5, "existing": 40, "retrain_every": 0}
+PATIENCE = 120  # seconds
+
+Task = Callable[[], Any]
+
+
+def given(**params: Any) -> dict[str, Any]:
+    """All params of the DAG: those given, and the defaults."""
+    return {name: param.value for name, param in PARAMS.items()} | FAKER | params
+
+
+def run(params: dict[str, Any], run_id: str, do: Callable[[str, Task], Any] = lambda _, task: task()) -> dict[str, Any]:
+    """A whole run, task by task, as functions; returns the numbers. `do` runs each of the tasks."""
+    dag = dedupe_people
+    incoming = do("ingest", lambda: dag.ingest.function(params, run_id))
+    batch = do("standardise", lambda: dag.standardise.function(incoming))
+    shards = do("plan_shards", lambda: dag.plan_shards.function(batch))
+    model = do("choose_model", lambda: dag.choose_model.function(None, params, run_id))
+    pairs = do("compare", lambda: [dag.compare.function(batch, model, shard, run_id) for shard in shards])
+    decisions = do("decide", lambda: dag.decide.function(batch, model, pairs))
+    numbers = do("load", lambda: dag.load.function(batch, model, pairs, decisions, shards, run_id))
+    shadow = do("canaries", lambda: dag.canaries.function(batch, model, shards, run_id))
+    do("report", lambda: dag.report.function(numbers, model, pairs, shadow, run_id))
+    return dict(numbers)
+
+
+def stored(dsn: str) -> dict[str, list[Any]]:
+    """All rows of all tables, but for the times."""
+    query = "SELECT to_jsonb(t) - 'inserted_at' - 'loaded_at' - 'changed_xid' FROM {} AS t ORDER BY 1"
+    with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'dedupe'").fetchall()
+        return {table: connection.execute(query.format(table)).fetchall() for (table,) in sorted(tables)}
+
+
+def empty(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS dedupe CASCADE")
+    database.is_empty()  # applies the schema
+
+
+def duplicates(dsn: str) -> list[Any]:
+    """All pairs of people that reach `accept_at`, by comparing everybody with everybody."""
+    with psycopg.connect(dsn) as connection:
+        return pairs_at(connection, STARTING_MODEL)
+
+
+def in_a_process(task: Task, kill_before: int | None = None) -> int:
+    """The exit code of a process of its own in which the task runs, and dies by SIGKILL before an SQL statement."""
+
+    def child() -> None:
+        statements = 0
+
+        def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+            def counting(*args: Any, **kwargs: Any) -> Any:
+                nonlocal statements
+                if statements == kill_before:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                statements += 1
+                return call(*args, **kwargs)
+
+            return counting
+
+        for owner, name in ((psycopg.Cursor, "execute"), (psycopg.Cursor, "copy"), (psycopg.Connection, "commit")):
+            setattr(owner, name, counted(getattr(owner, name)))
+        task()
+
+    process = FORK.Process(target=child)
+    process.start()
+    process.join(PATIENCE)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def killed_everywhere(task: Task, dsn: str, half_way: list[dict[str, Any]]) -> int:
+    """Run a task again and again, killed before each of its SQL statements, until it ends; returns how often."""
+    for kill_before in range(100):
+        code = in_a_process(task, kill_before)
+        if code == 0:
+            return kill_before
+        assert code == -signal.SIGKILL
+        half_way.append(stored(dsn))
+    raise AssertionError("it never ends")
+
+
+def test_tasks_that_are_killed_between_any_two_statements_end_as_if_undisturbed(people_db: str) -> None:
+    """Those that write; the others leave nothing but a file that appears by a rename, see test_arrow_xcom.py."""
+    empty(people_db)
+    run(given(), "run 1")
+    undisturbed = stored(people_db)
+    page = report_paths("run 1").html.read_bytes()
+
+    empty(people_db)
+    kills: dict[str, int] = {}
+
+    def do(name: str, task: Task) -> Any:
+        if name in {"plan_shards", "choose_model", "load", "report"}:
+            before = stored(people_db)
+            half_way: list[dict[str, Any]] = []
+            kills[name] = killed_everywhere(task, people_db, half_way)
+            assert name != "load" or all(state == before for state in half_way), "all of it or nothing"
+        return task()
+
+    run(given(), "run 1", do)
+    assert stored(people_db) == undisturbed
+    assert report_paths("run 1").html.read_bytes() == page
+    assert kills["load"] >= 15
+    assert min(kills.values()) >= 3, "else there was nothing to kill"
+
+
+def test_a_run_killed_after_every_task_and_started_anew_ends_as_if_undisturbed(people_db: str) -> None:
+    """A run that is cleared, or deleted and triggered again: all is done once more from the start."""
+    empty(people_db)
+    run(given(), "run 1")
+    run(given(), "run 2")
+    undisturbed = stored(people_db)
+
+    class Killed(Exception):
+        pass
+
+    empty(people_db)
+    run(given(), "run 1")
+    for last in ("ingest", "plan_shards", "choose_model", "decide", "load", "report"):
+
+        def do(name: str, task: Task, last: str = last) -> Any:
+            result = task()
+            if name == last:
+                raise Killed
+            return result
+
+        with pytest.raises(Killed):
+            run(given(), "run 2", do)
+    run(given(), "run 2")
+    assert stored(people_db) == undisturbed
+
+
+# Several at once -------------------------------------------------------------------------------------------------
+
+FIRST = ("Maria", "Jonas", "Priya", "Oluwaseun", "Gwendolyn", "Tomasz", "Ingrid", "Rafael", "Yuki", "Beatrix")
+LAST = ("Fernandez", "Lindqvist", "Raghunathan", "Adeyemi", "Fitzgerald", "Kowalczyk", "Thorvaldsen", "Monteiro")
+
+
+def people(count: int) -> list[tuple[str, str, str]]:
+    """People who do not resemble each other."""
+    return [
+        (
+            FIRST[n % 10],
+            LAST[n // 10 % 8],
+            f"{n * 7919 % 9000} {LAST[n * 3 % 8]} {FIRST[n * 7 % 10]} Road, {10000 + n * 977}",
+        )
+        for n in range(count)
+    ]
+
+
+def write(path: Path, rows: list[tuple[str, str, str]]) -> str:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("first_name", "last_name", "address"), *rows])
+    return str(path)
+
+
+def test_runs_at_once_on_overlapping_batches_while_another_client_inserts(people_db: str, incoming: Path) -> None:
+    everybody = people(60)
+    batches = [everybody[:30], everybody[10:40], everybody[20:50]]
+    others = everybody[45:60]
+    sources = [write(incoming / f"{n}.csv", rows) for n, rows in enumerate(batches)]
+    database.is_empty()
+    database.champion("first")
+    waiting = threading.Barrier(len(sources) + 1, timeout=PATIENCE)
+
+    def one(number: int) -> None:
+        def do(name: str, task: Task) -> Any:
+            if name == "load":  # everybody has compared, nobody has written
+                waiting.wait()
+            return task()
+
+        results[number] = run(given(source=sources[number]), f"run {number}", do)
+
+    results: dict[int, dict[str, Any]] = {}
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(len(sources))]
+    for thread in threads:
+        thread.start()
+    waiting.wait()
+    with psycopg.connect(people_db, autocommit=True) as client:
+        for row in others:
+            client.execute("INSERT INTO dedupe.people (first_name, last_name, address) VALUES (%s, %s, %s)", row)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(results) == len(sources), "none of them failed or hangs"
+    for numbers in results.values():
+        assert numbers["received"] == sum(numbers[k] for k in ("quarantined", "duplicates", "review", "inserted")) == 30
+    again = run(given(source=write(incoming / "all.csv", everybody)), "run 9")
+    assert (again["inserted"], again["duplicates"] + again["review"]) == (0, 60), "all are known"
+    ours = "SELECT count(*), count(DISTINCT record_key) FROM dedupe.people WHERE record_key IS NOT NULL"
+    with psycopg.connect(people_db) as connection:
+        count, distinct = connection.execute(ours).fetchall()[0]
+        twice = connection.execute(
+            "SELECT first_name, last_name, address FROM dedupe.people WHERE record_key IS NOT NULL "
+            "GROUP BY 1, 2, 3 HAVING count(*) > 1"
+        ).fetchall()
+    assert count == distinct == sum(numbers["inserted"] for numbers in results.values())
+    assert twice == []
+
+
+# A server that goes away -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A Postgres of the test's own behind connection `people_db`, to be restarted."""
+    server = Server(tmp_path / "server")
+    with server.use():
+        server.create_database("people")
+        monkeypatch.setenv("AIRFLOW_CONN_PEOPLE_DB", people_db_connection(server.socket_folder))
+        yield server
+    server.remove()
+
+
+def test_a_server_that_is_restarted_in_the_middle_of_a_run_costs_a_retry(own_server: Server) -> None:
+    dsn = own_server.dsn("people")
+    empty(dsn)
+    run(given(), "run 1")
+    undisturbed = stored(dsn)
+    empty(dsn)
+    retries: list[str] = []
+
+    def restart_during(task: Task) -> None:
+        """Stop the server while the task waits for a lock."""
+        other = psycopg.connect(dsn)
+        other.execute("LOCK TABLE dedupe.people")
+
+        def attempt() -> None:
+            try:
+                task()
+            except database.PeopleDbUnreachable as error:
+                retries.append(str(error))
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        blocked = "SELECT FROM pg_locks WHERE NOT granted"
+        end = time.monotonic() + PATIENCE
+        with psycopg.connect(dsn, autocommit=True) as watcher:
+            while not watcher.execute(blocked).fetchall() and thread.is_alive() and time.monotonic() < end:
+                time.sleep(0.05)
+        own_server.stop()
+        thread.join(PATIENCE)
+        other.close()
+
+    def do(name: str, task: Task) -> Any:
+        if name in {"plan_shards", "load"}:
+            restart_during(task)
+            with pytest.raises(database.PeopleDbUnreachable):
+                task()  # it is down
+            with own_server.use():
+                return task()
+        with own_server.use():
+            return task()
+
+    with own_server.use():
+        run(given(), "run 1", do)
+        assert stored(dsn) == undisturbed
+    assert len(retries) == 2
+    assert not any("\n" in error for error in retries)
+
+
+def test_the_judge_of_all_pairs_finds_what_is_there(people_db: str) -> None:
+    """Else its silence elsewhere would say nothing."""
+    database.is_empty()
+    with psycopg.connect(people_db) as connection:
+        for row in (*people(20), ("Marya", *people(1)[0][1:])):
+            connection.execute("INSERT INTO dedupe.people (first_name, last_name, address) VALUES (%s, %s, %s)", row)
+    database.plan_shards()
+    assert [(pair.person_id, pair.other_id) for pair in duplicates(people_db)] == [(21, 1)]
+
+
+def test_runs_one_after_the_other_leave_no_two_people_who_reach_accept_at(people_db: str) -> None:
+    for number in range(3):
+        run(given(rows=60, existing=100), f"run {number}")
+    with psycopg.connect(people_db) as connection:
+        assert connection.execute("SELECT count(*) FROM dedupe.people").fetchone()[0] > 150  # type: ignore[index]
+    assert duplicates(people_db) == []
+
+
+# Roles that may do no more than they need ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def become(people_db: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Lets connection `people_db` log in as a role of role.sql; the owner has applied the schema."""
+    database.is_empty()
+    with psycopg.connect(people_db, autocommit=True) as owner:
+        owner.execute((PROJECT_ROOT / "dags" / "common" / "role.sql").read_text().encode())
+        host, name = owner.info.host, owner.info.dbname
+
+        def become(role: str) -> None:
+            connection = {"conn_type": "postgres", "host": host, "login": role, "schema": name}
+            monkeypatch.setenv("AIRFLOW_CONN_PEOPLE_DB", json.dumps(connection))
+
+        yield become
+        for role in ("dedupe_upkeep", "dedupe_dag"):
+            owner.execute(f"DROP OWNED BY {role}")
+            owner.execute(f"DROP ROLE {role}")
+
+
+def test_the_dag_and_the_upkeep_need_no_more_than_their_roles_have(
+    people_db: str, become: Callable[[str], None], incoming: Path
+) -> None:
+    become("dedupe_dag")
+    run(given(), "run 1")
+    with psycopg.connect(people_db) as owner:
+        owner.execute("INSERT INTO dedupe.people (first_name, last_name, address) VALUES ('A', 'B', '1 C Rd')")
+    numbers = run(given(), "run 2")
+    run(given(source="people"), "run 3")
+    assert numbers["inserted"] > 0
+
+    dsn = people_db.replace("user=postgres", "user=dedupe_dag")
+    for forbidden in (
+        *("DELETE FROM dedupe.people", "DELETE FROM dedupe.batches", "DELETE FROM dedupe.decisions"),
+        *("DELETE FROM dedupe.quarantine", "TRUNCATE dedupe.people", "TRUNCATE dedupe.judgements"),
+        *("UPDATE dedupe.decisions SET person_id = 1", "UPDATE dedupe.batches SET inserted = 0"),
+        *("CREATE TABLE dedupe.mine ()", "DROP TABLE dedupe.people", "ALTER TABLE dedupe.people DISABLE TRIGGER ALL"),
+    ):
+        with psycopg.connect(dsn) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(forbidden.encode())
+    with pytest.raises(database.PeopleDbError, match="lacks rights"):
+        database.undo_batch(numbers["batch_id"], force=True)
+
+    become("dedupe_upkeep")
+    batches = (
+        "SELECT batch_id, record_key FROM dedupe.decisions WHERE decision = 'DUPLICATE' AND run_id = 'run 2' LIMIT 1"
+    )
+    with psycopg.connect(people_db) as owner:
+        batch_id, record_key = owner.execute(batches.encode()).fetchall()[0]
+    database.judge(batch_id, record_key, None)
+    database.undo_batch(batch_id, force=True)

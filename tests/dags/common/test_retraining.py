@@ -169,7 +169,6 @@ def test_all_models_are_fitted_and_shown_beside_the_champion(
     fitted = retraining.fit_models(pairs, "run 1")
     assert [model["formula"] for model in fitted] == [*(formula.name for formula in training.FORMULAS), "champion"]
     travelled = json.loads(json.dumps(fitted))
-    assert [model["results"] for model in travelled] == [model["results"] for model in fitted]
     assert all(LinkageModel.from_dict(m["content"]).version == m["results"]["version"] for m in travelled)
     assert LinkageModel.from_dict(fitted[-1]["content"]) == STARTING_MODEL
     shown = caplog.messages[-1].splitlines()

@@ -8,4 +8,4 @@ class DedupePeoplePlugin(AirflowPlugin):
     """The reference from which the run's SLA is counted."""
 
     name = "dedupe_people"
-    deadline_references = (RunQueued,)
+    deadline_references = [RunQueued]  # noqa: RUF012 - Airflow's own type

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import psycopg
 import pyarrow as pa
@@ -89,7 +89,7 @@ def _transaction() -> Iterator[psycopg.Connection[Any]]:
         PeopleDbError: the role may not do what is needed, or the database refused for another reason.
     """
     try:
-        connection = PostgresHook(PEOPLE_CONN_ID).get_conn()
+        connection = cast("psycopg.Connection[Any]", PostgresHook(PEOPLE_CONN_ID).get_conn())
     except psycopg.OperationalError as error:
         raise PeopleDbUnreachable(f"no connection to {PEOPLE_CONN_ID}: {_one_line(error)}") from None
     try:
@@ -159,12 +159,12 @@ def count_people(run_id: str) -> int:
     """How many people `sample_people` draws from."""
     with _transaction() as connection:
         before = _people_before(connection, run_id)
-        return int(connection.execute("SELECT count(*) FROM people WHERE person_id <= %s", [before]).fetchone()[0])
+        return int(_value(connection.execute("SELECT count(*) FROM people WHERE person_id <= %s", [before])))
 
 
 def _people_before(connection: psycopg.Connection[Any], run_id: str) -> int:
     """The highest person_id when this run made its batch, or now if it has not loaded one yet."""
-    row = connection.execute(
+    before = connection.execute(
         """
         SELECT coalesce((SELECT min(people_before) FROM (SELECT run_id, people_before FROM batches UNION ALL
                                                          SELECT run_id, people_before FROM undone_batches) AS loaded
@@ -172,8 +172,8 @@ def _people_before(connection: psycopg.Connection[Any], run_id: str) -> int:
                         (SELECT max(person_id) FROM people), 0)
         """,
         [run_id],
-    ).fetchone()
-    return int(row[0])
+    )
+    return int(_value(before))
 
 
 def plan_shards() -> list[Shard]:
@@ -184,7 +184,7 @@ def plan_shards() -> list[Shard]:
     with _transaction() as connection:
         _standardise_pending(connection)
     with _transaction() as connection:
-        snapshot = connection.execute("SELECT pg_current_snapshot()::text").fetchone()[0]
+        snapshot = _value(connection.execute("SELECT pg_current_snapshot()::text"))
         firsts = connection.execute(
             """
             SELECT person_id FROM (SELECT person_id, row_number() OVER (ORDER BY person_id) AS place FROM people) AS p
@@ -192,7 +192,7 @@ def plan_shards() -> list[Shard]:
             """,
             [SHARD_PEOPLE],
         ).fetchall()
-        last = connection.execute("SELECT coalesce(max(person_id), 0) FROM people").fetchone()[0]
+        last = _value(connection.execute("SELECT coalesce(max(person_id), 0) FROM people"))
     bounds = [first for (first,) in firsts] or [0]
     lasts = [*(first - 1 for first in bounds[1:]), last]
     return [
@@ -324,7 +324,7 @@ def load(
         if current is not pairs or known.num_rows:
             decisions = decide(records, current, known, model)
         _write_batch(cursor, records, decisions, model, run_id, source, batch_id, people_before)
-        return _stored_report(connection, batch_id)
+        return cast(RunReport, _stored_report(connection, batch_id))
 
 
 def batch_decisions(batch_id: str) -> pa.Table:
@@ -413,7 +413,7 @@ def mark_duplicates(
         ).fetchone()
         if unchanged != (len(keys.drop_null()),):
             raise PeopleDbError("people changed while the table was swept: run the sweep again")
-        people_before = connection.execute("SELECT coalesce(max(person_id), 0) FROM people").fetchone()[0]
+        people_before = _value(connection.execute("SELECT coalesce(max(person_id), 0) FROM people"))
         _write_batch(cursor, doubled, decided, model, run_id, source, batch_id, people_before, person_of)
         # Whoever a marked person stood for follows to the survivor.
         cursor.execute(
@@ -424,7 +424,7 @@ def mark_duplicates(
             """,
             [[person for person, _ in marks], [survivor for _, survivor in marks]],
         )
-        return _stored_report(connection, batch_id)
+        return cast(RunReport, _stored_report(connection, batch_id))
 
 
 def _is_doubled(decisions: pa.Table) -> pa.ChunkedArray:
@@ -554,7 +554,7 @@ def _insert_people(cursor: psycopg.Cursor[Any], people: pa.Table, batch_id: str)
     gaps where a try was killed, and would give the same people other ids.
     """
     people = people.sort_by("record_key")
-    first = cursor.execute("SELECT coalesce(max(person_id), 0) + 1 FROM people").fetchone()[0]
+    first = _value(cursor.execute("SELECT coalesce(max(person_id), 0) + 1 FROM people"))
     person_of = {key: first + place for place, key in enumerate(people["record_key"].to_pylist())}
     with cursor.copy(
         """
@@ -572,6 +572,12 @@ def _insert_people(cursor: psycopg.Cursor[Any], people: pa.Table, batch_id: str)
         """
     )
     return person_of
+
+
+def _value(cursor: psycopg.Cursor[Any]) -> Any:
+    """The one value that a query has selected."""
+    (row,) = cursor.fetchall()
+    return row[0]
 
 
 def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
@@ -855,7 +861,7 @@ def batches_before(run_id: str) -> int:
     """How many batches runs have loaded, this run and the filling of a new table left out."""
     with _transaction() as connection:
         query = "SELECT count(*) FROM batches WHERE run_id <> ALL(%s)"
-        return int(connection.execute(query, [[run_id, FIRST_PEOPLE]]).fetchone()[0])
+        return int(_value(connection.execute(query, [[run_id, FIRST_PEOPLE]])))
 
 
 def recent_decisions(limit: int) -> pa.Table:

@@ -79,7 +79,7 @@ def plan_shards(records: pa.Table) -> list[people_db.Shard]:
 
 
 def _origin(records: pa.Table) -> str:
-    return records.schema.metadata[b"source"].decode()
+    return str(records.schema.metadata[b"source"], "utf-8")
 
 
 def compare_batch(records: pa.Table, model: Mapping[str, Any], shard: people_db.Shard, run_id: str) -> pa.Table:

@@ -8,7 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Asset, DeadlineAlert, Param, RetryDecision, RetryPolicy, SyncCallback
+from airflow.sdk import Asset, Param, RetryDecision, RetryPolicy
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert
 
 from common import alerts
 
@@ -108,7 +110,7 @@ class FailAtOnce(RetryPolicy):
         return RetryDecision.fail() if kinds & FAIL_AT_ONCE else RetryDecision.default()
 
 
-DEFAULT_ARGS = {
+DEFAULT_ARGS: dict[str, Any] = {
     "owner": "data-team",
     "retries": 3,
     "retry_delay": timedelta(seconds=float(os.environ.get("DEDUPE_RETRY_DELAY_SECONDS", 30))),

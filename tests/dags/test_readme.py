@@ -1,6 +1,7 @@
 """The README tells the truth about commands: what it names exists, and the tests run it as it stands there."""
 
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -26,13 +27,12 @@ def test_every_make_target_exists() -> None:
 
 
 def test_the_recipe_for_single_tasks_is_the_one_that_is_tested() -> None:
-    from test_cli import DAY, TASKS
-
-    lines = [command for command in commands("dev/airflow") if "tasks test" in command and DAY in command]
-    recipe = [line for line in lines if f"`{line}`" not in README]
+    tested = runpy.run_path(str(ROOT / "tests/dags/test_cli.py"))
+    day, tasks = tested["DAY"], tested["TASKS"]
+    recipe = re.findall(r"^    (dev/airflow tasks test .*)$", README, re.MULTILINE)
     options = {"compare": " --map-index 0"}
-    assert recipe == [f"dev/airflow tasks test dedupe_people {task} {DAY}{options.get(task, '')}" for task in TASKS]
-    assert f"dev/airflow dags test dedupe_people {DAY} --mark-success-pattern '.*'" in README
+    assert recipe == [f"dev/airflow tasks test dedupe_people {task} {day}{options.get(task, '')}" for task in tasks]
+    assert f"dev/airflow dags test dedupe_people {day} --mark-success-pattern '.*'" in README
 
 
 @pytest.mark.parametrize("command", ["dags list", "tasks list", "dags test", "dags list-import-errors", "tasks test"])

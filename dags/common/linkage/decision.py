@@ -121,7 +121,8 @@ def decide(records: pa.Table, pairs: pa.Table, known: pa.Table, model: LinkageMo
 def _log_odds(score: pd.Series) -> pd.Series:
     # A score that rounds to 1 is not certain: two of them are a thin margin, not the difference of two infinities.
     score = score.clip(upper=np.nextafter(1, 0))
-    return np.log(score) - np.log1p(-score)
+    log_odds: pd.Series = np.log(score) - np.log1p(-score)
+    return log_odds
 
 
 def _people_pairs(pairs: pa.Table, known: pa.Table) -> pd.DataFrame:
@@ -130,7 +131,8 @@ def _people_pairs(pairs: pa.Table, known: pa.Table) -> pd.DataFrame:
     existing["log_odds"] = _log_odds(existing["score"])
     certain = known.to_pandas().assign(score=1.0, log_odds=np.inf, household=False)
     # Int64: as floats, which is what merges make of an int64 column with gaps, ids above 2**53 would change.
-    return pd.concat([existing, certain], ignore_index=True).astype({"person_id": "Int64"})
+    both: pd.DataFrame = pd.concat([existing, certain], ignore_index=True).astype({"person_id": "Int64"})
+    return both
 
 
 def _twin_pairs(pairs: pa.Table) -> pd.DataFrame:
@@ -138,7 +140,8 @@ def _twin_pairs(pairs: pa.Table) -> pd.DataFrame:
     twins = pairs.filter(pc.is_valid(pairs["other_record_key"])).drop(["person_id"]).to_pandas()
     twins["log_odds"] = _log_odds(twins["score"])
     mirrored = twins.rename(columns={"record_key": "other_record_key", "other_record_key": "record_key"})
-    return pd.concat([twins, mirrored], ignore_index=True)
+    both: pd.DataFrame = pd.concat([twins, mirrored], ignore_index=True)
+    return both
 
 
 def _groups(usable: pa.Table, twins: pd.DataFrame, accept_at: float) -> pd.DataFrame:

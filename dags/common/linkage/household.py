@@ -49,4 +49,4 @@ def households(
     names = zip(*(column.to_pylist() for column in first), strict=True)
     together[together] = [first_names_differ(one, other) for one, other in names]
     generations = [left["generation_std"].take(left_rows), right["generation_std"].take(right_rows)]
-    return together | pc.fill_null(pc.not_equal(*generations), False).to_numpy()
+    return np.asarray(together | pc.fill_null(pc.not_equal(*generations), False).to_numpy())

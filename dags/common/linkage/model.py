@@ -118,7 +118,7 @@ class LinkageModel:
 
     def score(self, vectors: Mapping[str, npt.ArrayLike]) -> Floats:
         """Match scores, probabilities in [0, 1], for arrays of comparison vectors."""
-        return expit(self.log_odds(vectors))
+        return np.asarray(expit(self.log_odds(vectors)))
 
     def to_dict(self) -> dict[str, Any]:
         """The model as plain JSON types, without the version, which follows from them."""

@@ -169,26 +169,27 @@ def _world(split: str, people: Sequence[Record], rng: Random, table_size: int) -
             copy, errors = corrupt(person, rng, errors=wanted)
             incoming.append(_Incoming(copy, " + ".join(errors) or "unchanged", person=number))
         if rng.random() < LOOKALIKE:
-            (make,) = rng.choices(list(LOOKALIKES), weights=LOOKALIKES.values())
+            (make,) = rng.choices(list(LOOKALIKES), weights=list(LOOKALIKES.values()))
             lookalike = make(person, strangers, rng)
             if lookalike.first_name or lookalike.last_name:
                 incoming.append(_Incoming(lookalike, make.__name__, resembles=number))
     left, right = _standardised([record.record for record in incoming]), _standardised(known)
-    person, resembles = (np.array([getattr(record, name) for record in incoming]) for name in ("person", "resembles"))
+    is_person = np.array([record.person for record in incoming])
+    resembles = np.array([record.resembles for record in incoming])
     near = candidate_pairs(left, right, _SEARCH_MODEL, NEAR)
-    returning = np.flatnonzero(person >= 0)
+    returning = np.flatnonzero(is_person >= 0)
     rows = np.concatenate(
         [
             np.column_stack([near["left_row"].to_numpy(), near["right_row"].to_numpy()]),
-            np.column_stack([returning, person[returning]]),
+            np.column_stack([returning, is_person[returning]]),
         ]
     )
     rows = np.unique(rows, axis=0)
-    is_match = person[rows[:, 0]] == rows[:, 1]
+    is_match = is_person[rows[:, 0]] == rows[:, 1]
     by_chance = ~is_match & (resembles[rows[:, 0]] != rows[:, 1])
     weight = np.where(by_chance, max(table_size / len(known), 1.0), 1.0)
     kinds = [record.kind for record in incoming]
-    return _table(split, left, right, rows, is_match, weight, kinds, int((person < 0).sum()))
+    return _table(split, left, right, rows, is_match, weight, kinds, int((is_person < 0).sum()))
 
 
 class _Incoming(NamedTuple):
@@ -280,7 +281,7 @@ def joined(parts: Mapping[str, pa.Table]) -> pa.Table:
 
 def lineage(pairs: pa.Table) -> dict[str, int]:
     """How many labelled pairs came from where."""
-    return json.loads(pairs.schema.metadata[b"lineage"])
+    return dict(json.loads(pairs.schema.metadata[b"lineage"]))
 
 
 def _arrays(vectors: pa.Table) -> dict[str, npt.NDArray[Any]]:
@@ -520,11 +521,10 @@ def calibration(model: LinkageModel, pairs: pa.Table) -> list[tuple[float, float
     for number in range(10):
         chosen = (tenth == number) & ~split.household
         if weight := float(split.weight[chosen].sum()):
-            means = (
-                float(np.average(values[chosen], weights=split.weight[chosen]))
-                for values in (split.score, split.is_match)
+            score, rate = (
+                float(np.average(of[chosen], weights=split.weight[chosen])) for of in (split.score, split.is_match)
             )
-            bins.append((*means, weight))
+            bins.append((score, rate, weight))
     return bins
 
 

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from common import people_db, source
 from common.linkage import training
-from common.linkage.decision import zone
+from common.linkage.decision import Decision, Reason, zone
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
 from common.report import masked
 from common.settings import (
@@ -136,6 +136,13 @@ def choose_model(fitted: Sequence[Fitted] | None, params: Mapping[str, Any], run
     return challenger.to_dict()
 
 
+def _fresh_decision(row: Mapping[str, Any], score: float, model: LinkageModel) -> Decision:
+    """What a model would make of a stored decision; a rule that put it to review would do so again."""
+    fresh = zone(score, model)
+    by_rule = row["reason"] in (Reason.HOUSEHOLD, Reason.THIN_MARGIN)
+    return Decision.REVIEW if by_rule and fresh == Decision.DUPLICATE else fresh
+
+
 def _log_flips(challenger: LinkageModel) -> None:
     """What would change: how many of the last decisions the challenger would put into another zone."""
     decisions = people_db.recent_decisions(FLIPS_AMONG)
@@ -146,7 +153,7 @@ def _log_flips(challenger: LinkageModel) -> None:
     flips = [
         (row, fresh, score)
         for row, score in zip(decisions.to_pylist(), scores, strict=True)
-        if (fresh := zone(score, challenger)) != row["decision"]
+        if (fresh := _fresh_decision(row, score, challenger)) != row["decision"]
     ]
     log.info("challenger %s would change %d of the last %d decisions", challenger.version, len(flips), len(scores))
     for row, fresh, score in flips[:FLIP_EXAMPLES]:

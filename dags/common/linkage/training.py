@@ -363,9 +363,8 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     free = np.array([kind == "missing" for _, kind in names])
     while True:
         regression = LogisticRegression(C=formula.strength, max_iter=500)
-        regression.fit(matrix[:, used], labels, sample_weight=weight_of_pair)
-        weights = np.zeros(len(names))
-        weights[used] = regression.coef_[0]
+        regression.fit(matrix * used, labels, sample_weight=weight_of_pair)
+        weights = regression.coef_[0] * used
         if not (wrong := (weights < 0) & ~free).any():
             break
         used &= ~wrong

@@ -319,7 +319,6 @@ def test_labels_upside_down_flatten_the_curve() -> None:
     assert set(model.curves["address"].log_odds) == {0.0}
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="a regression without any feature is refused")
 def test_names_that_tell_nothing_leave_a_model_without_terms() -> None:
     """So it happens with pairs of few people: near pairs have the same names, matches have errors in them."""
     rows = [{"is_match": True, "first_name": 0.9}] * 3 + [{"is_match": False}] * 1

@@ -21,6 +21,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
@@ -104,15 +105,18 @@ def mail_retry(context: Mapping[str, Any]) -> None:
 
 
 def mail_sla_miss(context: Mapping[str, Any]) -> None:
-    """Deadline callback: a run is not done in time."""
+    """Deadline callback: a run is not done in time. Gets the run as the REST API shows it."""
+    from airflow.configuration import conf
+
     run = context["dag_run"]
+    dag_id, run_id = run["dag_id"], run["dag_run_id"]
     _mail(
-        f"[{run['dag_id']}] SLA missed: run {run['run_id']}",
+        f"[{dag_id}] SLA missed: run {run_id}",
         {
-            "DAG": run["dag_id"],
-            "run": run["run_id"],
-            "was to be done by": context["deadline"]["deadline_time"],
-            "state": run.get("state"),
+            "DAG": dag_id,
+            "run": run_id,
+            "reason": f"not done by {context['deadline']['deadline_time']}, state {run.get('state')}",
+            "log": f"{conf.get('api', 'base_url').rstrip('/')}/dags/{dag_id}/runs/{quote(run_id, safe='')}",
         },
     )
 

@@ -69,11 +69,13 @@ def ours(folder: Path, size: str, at: str, slice_rows: int) -> dict[str, Any]:
     left, right, true_pairs = read(folder, size)
     candidate_pairs(left.slice(0, 5), None if right is None else right.slice(0, 5), model, score)
     ready = time.perf_counter()
+    used = time.process_time()
     pairs = candidate_pairs(left, right, model, score, Budget(pairs=50_000_000))
-    seconds = time.perf_counter() - ready
+    seconds, used = time.perf_counter() - ready, time.process_time() - used
     feather.write_feather(pairs.select(["left_row", "right_row"]), folder / f"found{at}")
     found = np.column_stack([pairs["left_row"].to_numpy(), pairs["right_row"].to_numpy()])
-    return {"seconds": seconds, "start": ready - begin, "pairs": len(pairs), "true": share_of(true_pairs, found)}
+    true = share_of(true_pairs, found)
+    return {"seconds": seconds, "cpu": used, "start": ready - begin, "pairs": len(pairs), "true": true}
 
 
 def jellyfish_loop(folder: Path, size: str, at: str, slice_rows: int) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def jellyfish_loop(folder: Path, size: str, at: str, slice_rows: int) -> dict[st
     random = np.random.default_rng(0)
     one, other = left.take(random.integers(0, len(left), count)), right.take(random.integers(0, len(right), count))
     rows = list(zip(*(side[name].to_pylist() for side in (one, other) for name in NAMES), strict=True))
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     for first, last, address, other_first, other_last, other_address in rows:
         if None not in (first, last, other_first, other_last):
             name_similarity(first, other_first)
@@ -95,7 +97,8 @@ def jellyfish_loop(folder: Path, size: str, at: str, slice_rows: int) -> dict[st
             name_similarity(last, other_first)
         if address is not None and other_address is not None:
             address_similarity(address, other_address)
-    return {"seconds": (time.perf_counter() - begin) * all_pairs(left, right, size) / count}
+    scale = all_pairs(left, right, size) / count
+    return {"seconds": (time.perf_counter() - begin) * scale, "cpu": (time.process_time() - used) * scale}
 
 
 def rapidfuzz_cdist(folder: Path, size: str, at: str, slice_rows: int) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def rapidfuzz_cdist(folder: Path, size: str, at: str, slice_rows: int) -> dict[s
     values = {name: (left[name].take(rows).to_pylist(), right[name].to_pylist()) for name in NAMES}
     one, other = values["address_std"]
     values["ordered"] = [text and sort_tokens(text) for text in one], [text and sort_tokens(text) for text in other]
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
 
     def matrix(one: str, other: str) -> Any:
         sides = [["" if text is None else text for text in side] for side in (values[one][0], values[other][1])]
@@ -129,7 +132,7 @@ def rapidfuzz_cdist(folder: Path, size: str, at: str, slice_rows: int) -> dict[s
     crossed = {"first_name": first.ravel(), "last_name": last.ravel(), "address": address.ravel(), "swapped": ~nobody}
     crossed_scores = model.score(crossed).reshape(address.shape)
     scores = np.where(np.isnan(first) | np.isnan(last), scores, np.maximum(scores, crossed_scores))
-    seconds = time.perf_counter() - begin
+    seconds, used = time.perf_counter() - begin, time.process_time() - used
     expected = {(int(rows[i]), int(j)) for i, j in zip(*np.nonzero(scores >= score), strict=True)}
     found = feather.read_table(folder / f"found{at}")
     ends = list(zip(found["left_row"].to_pylist(), found["right_row"].to_pylist(), strict=True))
@@ -137,7 +140,8 @@ def rapidfuzz_cdist(folder: Path, size: str, at: str, slice_rows: int) -> dict[s
         expected, ends = {pair for pair in expected if pair[0] != pair[1]}, ends + [(j, i) for i, j in ends]
     here = {pair for pair in ends if pair[0] in set(rows.tolist())}
     scale = all_pairs(left, right, size) / address.size
-    return {"seconds": seconds * scale, "missed": len(expected ^ here), "checked": len(expected)}
+    differ = {"missed": len(expected ^ here), "checked": len(expected)}
+    return {"seconds": seconds * scale, "cpu": used * scale, **differ}
 
 
 def splink(folder: Path, size: str, at: str, slice_rows: int) -> dict[str, Any]:
@@ -176,13 +180,14 @@ def splink(folder: Path, size: str, at: str, slice_rows: int) -> dict[str, Any]:
     linker.training.estimate_u_using_random_sampling(max_pairs=1e6)
     linker.training.estimate_parameters_using_expectation_maximisation(block_on("first_name_std", "last_name_std"))
     linker.training.estimate_parameters_using_expectation_maximisation(block_on("address_std"))
-    trained = time.perf_counter()
+    trained, used = time.perf_counter(), time.process_time()
     predicted = linker.inference.predict(threshold_match_probability=0.01)
-    seconds = time.perf_counter() - trained
+    seconds, used = time.perf_counter() - trained, time.process_time() - used
     pairs = predicted.as_pyarrow_table()
     found = np.column_stack([pairs["unique_id_l"].to_numpy(), pairs["unique_id_r"].to_numpy()])
     found = np.sort(found, axis=1) if right is None else found
-    return {"seconds": seconds, "start": trained - begin, "pairs": len(found), "true": share_of(true_pairs, found)}
+    true = share_of(true_pairs, found)
+    return {"seconds": seconds, "cpu": used, "start": trained - begin, "pairs": len(found), "true": true}
 
 
 ENGINES: dict[str, Callable[[Path, str, str, int], dict[str, Any]]] = {
@@ -230,6 +235,7 @@ def line(row: dict[str, Any], ours_seconds: float) -> str:
     seconds = row["seconds"]
     cells = [
         f"{seconds:>12,.2f}",
+        f"{row['cpu']:>12,.2f}",
         f"{seconds / ours_seconds:>9,.1f}",
         f"{row['start']:>7.1f}" if "start" in row else " " * 7,
         f"{row['memory']:>6.2f}",
@@ -281,9 +287,10 @@ def main() -> None:
         return
     if not options.no_peers:
         install_peers()
-    print(f"{os.cpu_count()} cores; * measured on a slice and scaled; ratio: to ours; start: import, training")
-    print(f"{'size':<16} {'variety':<10} {'at':<7} {'engine':<17} {'seconds':>12} {'ratio':>9} {'start':>7}", end=" ")
-    print(f"{'GB':>6} {'pairs':>10} {'true':>7} identical to exhaustive")
+    print(f"{os.cpu_count()} cores; core s: of all cores; ratio: of seconds, to ours; start: imports, training")
+    print("*: measured on a slice and scaled")
+    heads = f"{'size':<16} {'variety':<10} {'at':<7} {'engine':<17} {'seconds':>12} {'core s':>12} {'ratio':>9}"
+    print(f"{heads} {'start':>7} {'GB':>6} {'pairs':>10} {'true':>7} identical to exhaustive")
     for size in options.sizes or (FULL if options.full else SMALL):
         for variety in options.variety:
             with tempfile.TemporaryDirectory() as name:

@@ -65,13 +65,13 @@ class Budget:
 
     Attributes:
         pairs: candidate pairs, at most; each takes the reference some 20 microseconds.
-        comparisons: pairs of addresses looked at, at most; a core does some ten million a second.
-        rows: right records held encoded at a time, some 300 bytes each: the bound on memory.
+        comparisons: pairs of addresses looked at, at most; a core does up to a hundred million a second.
+        rows: right records held encoded at a time, some 400 bytes each: the bound on memory.
         cores: threads to use.
     """
 
     pairs: int = 5_000_000
-    comparisons: int = 10_000_000_000
+    comparisons: int = 100_000_000_000
     rows: int = 16_000_000
     cores: int = os.cpu_count() or 1
 

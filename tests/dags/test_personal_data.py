@@ -33,7 +33,7 @@ import sys
 from pathlib import Path
 from airflow.dag_processing.dagbag import BundleDagBag
 from common import retraining
-retraining.TRAINING_PEOPLE = 500
+retraining.TRAINING_PEOPLE = 1_000
 logging.getLogger("numba").setLevel(logging.WARNING)  # else it tells every step of its compiler
 dags = Path(sys.argv[1])
 dag = BundleDagBag(dag_folder=dags, bundle_path=dags, bundle_name="dags-folder").dags["dedupe_people"]
@@ -55,7 +55,12 @@ class Traces:
         code = [sys.executable, "-c", RUN, str(Path(conf.get("core", "dags_folder"))), str(source), str(retrain_every)]
         done = subprocess.run(
             code,
-            env={**os.environ, "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG", **environment},
+            env={
+                **os.environ,
+                "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+                "DEDUPE_RETRY_DELAY_SECONDS": "0",
+                **environment,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

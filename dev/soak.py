@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import duckdb
 import numpy as np
 import psycopg
 import pyarrow as pa
-from launch import ROOT, guarded, say
+from launch import DAG, ROOT, guarded, say
 from live import Live
 from postgres import Server
 
@@ -94,17 +95,22 @@ def soak(live: Live, runs: int, rows: int, existing: int, rng: random.Random) ->
     next_kill = time.monotonic() + rng.expovariate(1 / 10)
     while waiting or started:
         while waiting and len(started) < IN_FLIGHT:
-            with suppress(OSError):  # an API server that is busy
-                started.add(live.trigger(waiting[0], source="faker", rows=rows, existing=existing, retrain_every=0))
-                waiting.pop(0)
+            conf = {"source": "faker", "rows": rows, "existing": existing, "retrain_every": 0}
+            try:
+                live.trigger(waiting[0], **conf)
+            except OSError as error:
+                if getattr(error, "code", None) != HTTPStatus.CONFLICT:  # it is there: only its answer was lost
+                    break  # an API server that is busy
+            started.add(waiting.pop(0))
         for run_id in sorted(started):
             state = live.state(run_id)
             if state in {"success", "failed"}:
                 started.remove(run_id)
                 seen[state] += 1
                 if state == "failed":  # four tries were killed: somebody clears it
-                    live.api(f"/api/v2/dags/dedupe_people/dagRuns/{run_id}/clear", {"dry_run": False})
                     started.add(run_id)
+                    with suppress(OSError):
+                        live.api(f"/api/v2/dags/{DAG}/dagRuns/{run_id}/clear", {"dry_run": False})
         if time.monotonic() > next_kill:
             if rng.random() < 0.1:
                 signum = rng.choice([signal.SIGTERM, signal.SIGKILL])

@@ -236,7 +236,8 @@ def _table(
 def judged_pairs(judgements: pa.Table, seed: int) -> pa.Table:
     """Labelled pairs from pairs of records that somebody judged, or of a prepared data set.
 
-    Records that are linked by any pair, match or not, go to the same split.
+    Records that are linked by any pair, match or not, go to the same split. Where that would put most of them into
+    one, only those that matches link stay together, and other pairs that lie across are left out.
 
     Args:
         judgements: raw `left_first_name`, `left_last_name`, `left_address`, the same with `right_`, and `is_match`.
@@ -251,20 +252,28 @@ def judged_pairs(judgements: pa.Table, seed: int) -> pa.Table:
     ]
     number = {row: place for place, row in enumerate(dict.fromkeys(sides[0] + sides[1]))}
     rows = np.array([[number[row] for row in side] for side in sides], dtype=np.int64).T.reshape(-1, 2)
-    edges = coo_array((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), shape=(len(number), len(number)))
-    group = connected_components(edges, directed=False)[1]
+    is_match: Bools = judgements["is_match"].to_numpy()
+    group = _groups(rows, len(number))
+    if np.bincount(group, minlength=1).max() > len(number) / 2:
+        # Pairs that a search proposed hang together: then only matches, which are one person, must not be parted.
+        group = _groups(rows[is_match], len(number))
     rng = Random(seed)  # noqa: S311
     splits = np.array([rng.choice((TRAIN, TEST)) for _ in range(group.max(initial=-1) + 1)], dtype=object)
     records = _standardised([Record(*row) for row in number])
-    is_match: Bools = judgements["is_match"].to_numpy()
     parts = []
     for split in (TRAIN, TEST):
-        chosen = splits[group[rows[:, 0]]] == split
+        chosen = (splits[group[rows]] == split).all(axis=1)
         matched = set(rows[chosen & is_match, 0].tolist())
         new = len(set(rows[chosen, 0].tolist()) - matched)
         kinds = ["judged"] * len(number)
         parts.append(_table(split, records, records, rows[chosen], is_match[chosen], np.ones(chosen.sum()), kinds, new))
     return _joined(parts)
+
+
+def _groups(pairs: npt.NDArray[np.int64], records: int) -> npt.NDArray[np.int32]:
+    """The group of each record, where pairs hold records together."""
+    edges = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(records, records))
+    return np.asarray(connected_components(edges, directed=False)[1])
 
 
 def joined(parts: Mapping[str, pa.Table]) -> pa.Table:

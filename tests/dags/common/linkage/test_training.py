@@ -483,3 +483,13 @@ def test_the_shipped_model_is_what_training_makes_of_the_generated_people() -> N
     assert results.reinserted < 0.07
     assert results.dropped < 0.0075
     assert results.f1 > 0.92
+
+
+def test_pairs_of_a_search_do_not_all_end_in_one_split() -> None:
+    """Near pairs link everybody with everybody; only matches must stay together."""
+    rows = [(person(n), person(n + 100), True) for n in range(60)]
+    rows += [(person(n), person(n + 101), False) for n in range(59)]
+    made = training.judged_pairs(judgements(*rows), 0).to_pylist()
+    kinds = Counter((row["split"], row["is_match"]) for row in made)
+    assert kinds[(TRAIN, True)] + kinds[(TEST, True)] == 60
+    assert min(kinds[(split, is_match)] for split in (TRAIN, TEST) for is_match in (True, False)) > 5

@@ -11,6 +11,7 @@ Plain arrays only, so that threads run side by side; nothing here knows a model 
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ WORDS = 3
 WAITING = 4096
 """Name pairs that are collected before their addresses are compared."""
 
-COMPARISON, VALUE, PAIR, ADDRESS = 50, 30, 4, 4
+COMPARISON, VALUE, PAIR, ADDRESS = 60, 40, 8, 8
 """What one of each takes in ns, roughly: a name similarity, a driver value, a name pair, an address pair."""
 
 ANY, ASCENDING, ONCE = range(3)
@@ -85,6 +86,8 @@ class Index(NamedTuple):
         rows: row numbers of the table.
         address_signature: of the address of each of these rows, three words side by side.
         address_share: of the address of each of these rows, as `share`; NaN where it is missing.
+        address_prefix: of the address of each of these rows.
+        words_prefix: likewise, with ordered words.
     """
 
     driver: Dictionary
@@ -99,6 +102,8 @@ class Index(NamedTuple):
     rows: Rows
     address_signature: npt.NDArray[np.uint64]
     address_share: Floats
+    address_prefix: npt.NDArray[np.uint32]
+    words_prefix: npt.NDArray[np.uint32]
 
 
 class Addresses(NamedTuple):
@@ -161,10 +166,13 @@ class Records:
 
     def __init__(self, table: pa.Table) -> None:
         """Encode; raises ValueError where a value is not ASCII."""
-        self.first, self.first_code = _dictionary(_whole(table, "first_name"))
-        self.last, self.last_code = _dictionary(_whole(table, "last_name"))
-        written = texts(_whole(table, "address"), words=WORDS)
-        self.addresses = Addresses(written, ordered_texts(written))
+        with ThreadPoolExecutor(3) as pool:
+            first = pool.submit(_dictionary, _whole(table, "first_name"))
+            last = pool.submit(_dictionary, _whole(table, "last_name"))
+            addresses = pool.submit(_addresses, _whole(table, "address"))
+        self.first, self.first_code = first.result()
+        self.last, self.last_code = last.result()
+        self.addresses = addresses.result()
 
     def texts(self) -> tuple[Texts, ...]:
         """All values of the table."""
@@ -197,6 +205,8 @@ class Records:
             rows=rows,
             address_signature=addresses.signature.reshape(-1, WORDS)[rows].ravel(),
             address_share=1 / lengths[rows],
+            address_prefix=addresses.prefix[rows],
+            words_prefix=self.addresses.ordered.prefix[rows],
         )
 
 
@@ -237,6 +247,12 @@ def _dictionary(column: pa.Array) -> tuple[Dictionary, Rows]:
     rank[order] = np.arange(len(order))
     codes = encoded.indices.fill_null(NONE).to_numpy(zero_copy_only=False)
     return Dictionary(texts(encoded.dictionary.take(pa.array(order))), group), rank[codes]
+
+
+def _addresses(column: pa.Array) -> Addresses:
+    """All addresses, in the order of the rows."""
+    written = texts(column, words=WORDS)
+    return Addresses(written, ordered_texts(written))
 
 
 @compiled
@@ -411,8 +427,8 @@ def compare_addresses(name, asked, needed, step, masks, words_masks, pairs, work
     rows, row_start, order, curve = step.right.rows, step.right.row_start, step.goal.order, step.address
     written = step.right_addresses.written
     signatures, shares, wanted = step.right.address_signature, step.right.address_share, np.empty(5)
-    start, data, prefixes = written.start, written.data, written.prefix
-    words_data, words_prefixes = step.right_addresses.ordered.data, step.right_addresses.ordered.prefix
+    start, data, words_data = written.start, written.data, step.right_addresses.ordered.data
+    prefixes, words_prefixes = step.right.address_prefix, step.right.words_prefix
     mine, mine_ordered = step.left_addresses.written, step.left_addresses.ordered
     least, missing_will_do = 0.0, False
     for row in step.left.rows[step.left.row_start[name] : step.left.row_start[name + 1]]:
@@ -441,6 +457,10 @@ def compare_addresses(name, asked, needed, step, masks, words_masks, pairs, work
                 both = matches * (share + shares[k])  # NaN where an address is missing: not less than anything
                 if both < least_wanted:
                     continue
+                prefix = common_prefix(head, prefixes[k])
+                words_prefix = common_prefix(words_head, words_prefixes[k])
+                if both < wanted[max(prefix, words_prefix)]:
+                    continue
                 other = rows[k]
                 if other <= row and (order == ASCENDING or (order == ONCE and asked[n] == name)):
                     continue
@@ -449,16 +469,13 @@ def compare_addresses(name, asked, needed, step, masks, words_masks, pairs, work
                         continue
                 else:
                     begin, end = start[other], start[other + 1]
-                    prefix = common_prefix(head, prefixes[other])
-                    words_prefix = common_prefix(words_head, words_prefixes[other])
                     alike = -1.0
                     if max(length, end - begin) > WORD:
-                        if both >= wanted[max(prefix, words_prefix)]:
-                            work[1] += 100 * COMPARISON
-                            alike = max(
-                                long_similarity(masks, value, data, begin, end, prefix),
-                                long_similarity(words_masks, words, words_data, begin, end, words_prefix),
-                            )
+                        work[1] += 100 * COMPARISON
+                        alike = max(
+                            long_similarity(masks, value, data, begin, end, prefix),
+                            long_similarity(words_masks, words, words_data, begin, end, words_prefix),
+                        )
                     else:
                         work[1] += COMPARISON
                         if both >= wanted[prefix]:

@@ -235,6 +235,12 @@ def text_of(mail: EmailMessage) -> str:
 DAY = datetime(2026, 11, 8, tzinfo=UTC)
 
 
+@pytest.fixture(autouse=True)
+def outbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An outbox of the test's own: what other tests could not deliver would arrive here."""
+    monkeypatch.setattr("common.settings.OUTBOX_DIR", tmp_path / "outbox")
+
+
 def states(dag_run: Any) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}
 

@@ -57,24 +57,31 @@ def certify(
     others = left if right is None else right
     found = set(zip(pairs["left_row"].to_pylist(), pairs["right_row"].to_pylist(), strict=True))
     first, last, address = (COLUMNS[name] for name in ("first_name", "last_name", "address"))
-    ordered = "array_to_string(list_sort(string_split({}, ' ')), ' ')"
     matches, missing = 0, []
     with duckdb.connect(":memory:") as con:
         con.register("others", others.select([first, last, address]))
         con.execute(
-            f"create table people as select {first} as first, {last} as last, {address} as address,"  # noqa: S608
-            f" {ordered.format(address)} as ordered from others"
+            """
+            create table people as
+            select first_name_std as first, last_name_std as last, address_std as address,
+                   array_to_string(list_sort(string_split(address_std, ' ')), ' ') as ordered
+            from others
+            """
         )
         for row in rows:
             values = [left[name][row].as_py() for name in (first, last, address)]
             similarities = con.sql(
-                f"""
+                """
                 select jaro_winkler_similarity(first, $1), jaro_winkler_similarity(last, $2),
                        jaro_winkler_similarity(last, $1), jaro_winkler_similarity(first, $2),
-                       greatest(jaro_winkler_similarity(address, $3),
-                                jaro_winkler_similarity(ordered, {ordered.format("$3::varchar")}))
+                       greatest(
+                           jaro_winkler_similarity(address, $3),
+                           jaro_winkler_similarity(
+                               ordered, array_to_string(list_sort(string_split($3::varchar, ' ')), ' ')
+                           )
+                       )
                 from people
-                """,  # noqa: S608
+                """,
                 params=values,
             ).to_arrow_table()
             straight_first, straight_last, crossed_first, crossed_last, alike = (

@@ -16,6 +16,12 @@ from common import alerts
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
+
+def listed(name: str, default: str) -> list[str]:
+    """A variable of the environment that holds several values, separated by commas: colons stand in URLs."""
+    return [value for part in os.environ.get(name, default).split(",") if (value := part.strip())]
+
+
 PEOPLE_CONN_ID = "people_db"
 PEOPLE_SCHEMA = os.environ.get("DEDUPE_SCHEMA", "dedupe")
 """Postgres schema that holds the project's tables."""
@@ -32,14 +38,14 @@ OUTBOX_DIR = REPORTS_DIR / "outbox"
 TRIES_DIR = REPORTS_DIR / "tries"
 """Where tries of tasks leave notes, so that those that were killed are told of too."""
 
-MAIL_TO = os.environ.get("DEDUPE_MAIL_TO", "data-team@localhost").split(",")
+MAIL_TO = listed("DEDUPE_MAIL_TO", "data-team@localhost")
 MAIL_FROM = os.environ.get("DEDUPE_MAIL_FROM", "dedupe-people@localhost")
 
 PEOPLE = Asset(name="people", uri=f"dedupe-people://{PEOPLE_SCHEMA}/people")
 """What other DAGs can be scheduled on: its events carry the numbers of the run."""
 
-ALLOWED_SOURCE_ROOTS = tuple(os.environ.get("DEDUPE_SOURCE_ROOTS", str(PROJECT_ROOT / "incoming")).split(os.pathsep))
-"""Folders that local sources may be read from; object stores are held by their connections instead."""
+ALLOWED_SOURCE_ROOTS = tuple(listed("DEDUPE_SOURCE_ROOTS", str(PROJECT_ROOT / "incoming")))
+"""Folders and beginnings of URLs that sources may be read from, besides object stores whose connection is named."""
 
 SHARD_PEOPLE = 4_000_000
 """People per mapped `compare`; a shard of this size needs about 3 GB."""

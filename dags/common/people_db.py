@@ -593,7 +593,7 @@ def undo_batch(batch_id: str, *, force: bool = False) -> tuple[RunReport, dict[s
     """Take a batch back: its people, decisions and quarantine go, its numbers are kept in `undone_batches`.
 
     The same input can be loaded again afterwards. A batch that was taken back before is left as it is. Undoing a
-    sweep takes its marks away; who was marked by an earlier sweep stays marked.
+    sweep takes its marks away, and the marks of earlier sweeps are again as they were before it.
 
     Args:
         batch_id: the batch.
@@ -633,19 +633,33 @@ def undo_batch(batch_id: str, *, force: bool = False) -> tuple[RunReport, dict[s
             """,
             [json.dumps(leaning), batch_id],
         )
-        cursor.execute(
-            """
-            UPDATE people SET duplicate_of = NULL FROM decisions AS d JOIN batches AS b USING (batch_id)
-            WHERE b.batch_id = %s AND b.source = %s AND d.decision = 'DUPLICATE'
-              AND people.person_id::text = d.source_key
-            """,
-            [batch_id, SWEEP],
-        )
+        _take_marks_away(cursor, batch_id)
         cursor.execute("DELETE FROM decisions WHERE batch_id = %s", [batch_id])
         cursor.execute("DELETE FROM quarantine WHERE batch_id = %s", [batch_id])
         cursor.execute("DELETE FROM people WHERE batch_id = %s", [batch_id])
         cursor.execute("DELETE FROM batches WHERE batch_id = %s", [batch_id])
         return report, leaning
+
+
+def _take_marks_away(cursor: psycopg.Cursor[Any], batch_id: str) -> None:
+    """Unmark whom a sweep marked; whoever had been marked as one of those before is that person's duplicate again."""
+    cursor.execute(
+        """
+        WITH RECURSIVE marked AS (
+            SELECT d.batch_id, d.source_key::bigint AS person_id, d.person_id AS survivor
+            FROM decisions AS d JOIN batches AS b USING (batch_id)
+            WHERE b.source = %(sweep)s AND d.decision = 'DUPLICATE'
+        ), freed (person_id, stands_for) AS (
+            SELECT person_id, person_id FROM marked WHERE batch_id = %(batch)s
+            UNION
+            SELECT marked.person_id, freed.stands_for
+            FROM marked JOIN freed ON marked.survivor = freed.person_id WHERE marked.batch_id <> %(batch)s
+        )
+        UPDATE people SET duplicate_of = nullif(freed.stands_for, freed.person_id) FROM freed
+        WHERE people.person_id = freed.person_id AND people.duplicate_of IS NOT NULL
+        """,
+        {"sweep": SWEEP, "batch": batch_id},
+    )
 
 
 def _undone(connection: psycopg.Connection[Any], batch_id: str) -> tuple[RunReport, dict[str, int]]:

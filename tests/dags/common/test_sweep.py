@@ -63,6 +63,21 @@ def test_who_stood_for_others_takes_them_along(people_db: str) -> None:
     assert marks(people_db) == {1: 3, 2: 3}
 
 
+def test_undoing_a_sweep_gives_back_the_marks_that_it_changed(people_db: str) -> None:
+    insert(people_db, ANNE, ANN, BOB, BOB)
+    first = sweep("one")
+    before = marks(people_db)
+    assert before == {2: 1, 3: 4}
+    insert(people_db, LONG)
+    second = sweep("two")
+    assert marks(people_db) == {1: 5, 2: 5, 3: 4}
+    pipeline.people_db.undo_batch(str(second["batch_id"]))
+    assert marks(people_db) == before
+    sweep("three")
+    pipeline.people_db.undo_batch(str(first["batch_id"]))
+    assert marks(people_db) == {1: 5}, "what the other sweep found"
+
+
 def test_an_incoming_record_matches_the_survivor(people_db: str) -> None:
     insert(people_db, ANNE, BOB, ANN)
     sweep("one")

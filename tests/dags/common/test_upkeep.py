@@ -1,8 +1,6 @@
 """Undo, judgements and sweeping, by the command: what they change, what they refuse, and twice."""
 
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +17,7 @@ from common.linkage.model import STARTING_MODEL
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
 from common.report import RunReport
-from launch import ROOT
+from launch import server_of
 
 MODEL = STARTING_MODEL
 ANN = ("ann", "Ann", "Smith", "12 Main Street, Springfield")
@@ -274,11 +272,38 @@ def test_a_command_that_is_not_whole_says_how(command: Command, args: tuple[str,
         command(*args)
 
 
-def test_the_launcher_runs_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "common.upkeep", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "judge" in done.stdout
-    assert os.access(ROOT / "dev" / "upkeep", os.X_OK)
+def test_the_launcher_runs_the_commands(checkout: Path) -> None:
+    def dev_upkeep(*args: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [checkout / "dev" / "upkeep", *args], cwd=checkout.parent, capture_output=True, text=True, timeout=120
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    code, said, _ = dev_upkeep("--help")
+    assert (code, "undo" in said, "judge" in said, "sweep" in said) == (0, True, True, True)
+    code, _, complaint = dev_upkeep("undo", "b")
+    assert (code, complaint.splitlines()[-1]) == (1, "there is no batch b")
+
+    with server_of(checkout / ".airflow").use() as server:
+        execute(
+            server.dsn("people"),
+            """
+            WITH batch AS (
+                INSERT INTO batches (batch_id, run_id, source, received, quarantined, duplicates, review, inserted,
+                                     model_version, people_before)
+                VALUES ('b', 'r', 's', 1, 0, 0, 0, 1, 'm', 0) RETURNING batch_id
+            ), person AS (
+                INSERT INTO people (batch_id) SELECT batch_id FROM batch RETURNING batch_id, person_id
+            )
+            INSERT INTO decisions (batch_id, record_key, decision, reason, person_id, model_version, run_id)
+            SELECT batch_id, 'k', 'NEW', 'NO_CANDIDATE', person_id, 'm', 'r' FROM person
+            """,
+        )
+    said = "batch b is taken back: received=1 quarantined=0 duplicates=0 review=0 inserted=1\n"
+    assert dev_upkeep("undo", "b")[:2] == (0, said)
+    with server_of(checkout / ".airflow").use() as server:
+        assert execute(server.dsn("people"), "SELECT FROM people") == []
+        assert execute(server.dsn("people"), "SELECT batch_id FROM undone_batches") == [("b",)]
 
 
 # Sweeping --------------------------------------------------------------------------------------------------------

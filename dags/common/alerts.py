@@ -153,6 +153,14 @@ def tell_other_dags(numbers: dict[str, Any]) -> dict[str, Any]:
     return numbers
 
 
+def tell_dashboards(numbers: Mapping[str, Any]) -> None:
+    """Set the gauges `dedupe_people.received` and so on, where StatsD or OpenTelemetry is switched on in Airflow."""
+    from airflow.sdk.observability import stats
+
+    for name in ("received", "quarantined", "duplicates", "review", "inserted"):
+        stats.gauge(f"dedupe_people.{name}", numbers[name])
+
+
 def _mail_about_task(context: Mapping[str, Any], event: str) -> None:
     facts = _task_facts(context) | {"reason": _reason(context.get("exception"))}
     _mail_about_try(_note(context["ti"]), facts, event)

@@ -125,20 +125,25 @@ class Live:
             time.sleep(0.1)
         return value
 
-    def api(self, path: str, body: Any = None) -> Any:
-        """What the REST API answers. Raises urllib.error.HTTPError."""
+    def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
+        """What the REST API answers; GET, or POST if there is a body. Raises urllib.error.HTTPError."""
         request = urllib.request.Request(  # noqa: S310 - our own server
             f"{self._address}{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"},
+            method=method,
         )
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)
+            return json.loads(answer.read() or "null")
 
     def trigger(self, run_id: str, **conf: Any) -> str:
         """Queue a run; returns its id."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
         return str(self.api(f"/api/v2/dags/{DAG}/dagRuns", body)["dag_run_id"])
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run that is not running, as the UI does."""
+        self.api(f"/api/v2/dags/{DAG}/dagRuns/{run_id}", method="DELETE")
 
     def state(self, run_id: str) -> str:
         """State of a run: queued, running, success, failed."""

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage, Message
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MailHandler
+from common.linkage.model import STARTING_MODEL
 from launch import DAG
 from live import Live, free_port
 from postgres import Server
+from soak import pairs_at
 
 ROWS = "first_name,last_name,address\nAnn,Smith,12 Main St\nAnne,Smith,12 Main Street\nBob,Jones,7 Oak Ave\n,,nowhere\n"
 NAMES = ("Ann", "Smith", "Main", "Jones", "Oak")
@@ -87,10 +90,28 @@ def post() -> Iterator[Post]:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory, postgres: Server, post: Post) -> Iterator[Live]:
-    extra = {"disable_ssl": True, "disable_tls": True, "timeout": 1, "retry_limit": 0}
+def statsd() -> Iterator[socket.socket]:
+    """Where a StatsD server would listen."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
+        statsd.bind(("127.0.0.1", 0))
+        statsd.setblocking(False)
+        yield statsd
+
+
+@pytest.fixture(scope="module")
+def live(
+    tmp_path_factory: pytest.TempPathFactory, postgres: Server, post: Post, statsd: socket.socket
+) -> Iterator[Live]:
+    extra = {"disable_ssl": True, "disable_tls": True, "timeout": 3, "retry_limit": 0}
     smtp = {"conn_type": "smtp", "host": "127.0.0.1", "port": post.port, "extra": extra}
-    env = {"AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(smtp)}
+    env = {
+        "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(smtp),
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__STATSD_PORT": str(statsd.getsockname()[1]),
+        # Not Airflow's own hundreds, which would fill the socket.
+        "AIRFLOW__METRICS__METRICS_ALLOW_LIST": f"^{DAG}\\.",
+    }
     live = Live(tmp_path_factory.mktemp("live") / "home", postgres, env)
     live.edit("dedupe_people.py", ("datetime(2026, 11, 1", "datetime(2020, 1, 1"))
     # The scheduler begins with yesterday's run: a small one.
@@ -117,6 +138,12 @@ def stored(live: Live) -> list[Any]:
     """All rows of all tables, but for the times."""
     query = "SELECT to_jsonb(t) - 'inserted_at' - 'loaded_at' - 'changed_xid' AS row FROM {} AS t ORDER BY row"
     return [live.people(query.format(table)) for table in ("people", "batches", "decisions", "quarantine")]
+
+
+def upkeep(live: Live, *args: str) -> None:
+    """What dev/upkeep does."""
+    done = subprocess.run([sys.executable, "-m", "common.upkeep", *args], env=live.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1000:]
 
 
 @contextmanager
@@ -146,6 +173,16 @@ def test_other_dags_are_told_the_numbers(live: Live, yesterday: str) -> None:
     assert extra["received"] == 20
     assert extra == {name: report[name] for name in extra}
     assert {"batch_id", "quarantined", "duplicates", "review", "inserted"} < extra.keys()
+
+
+def test_the_numbers_are_metrics_where_these_are_switched_on(live: Live, statsd: socket.socket, yesterday: str) -> None:
+    lines = set()
+    with suppress(BlockingIOError):
+        while True:
+            lines.add(statsd.recv(1_000).decode())
+    ((report,),) = live.people("SELECT to_jsonb(b) FROM batches AS b WHERE run_id = %s", yesterday)
+    names = ("received", "quarantined", "duplicates", "review", "inserted")
+    assert lines == {f"airflow.{DAG}.{name}:{report[name]}|g" for name in names}
 
 
 def test_what_the_run_left_on_disk_is_for_its_owner_only(live: Live, yesterday: str) -> None:
@@ -187,29 +224,78 @@ def test_what_a_mail_server_did_not_take_goes_out_with_the_next_mail(live: Live,
     assert list((live.reports / "outbox").iterdir()) == []
 
 
+def kill(live: Live, run_id: str, task_id: str) -> None:
+    """SIGKILL to a task that has begun, so that it has left its note."""
+    pid = live.wait_for_task(run_id, task_id)
+    query = "SELECT id, try_number FROM task_instance WHERE run_id = %s AND task_id = %s"
+    ((ti_id, try_number),) = live.metadata(query, run_id, task_id)
+    note = live.reports / "tries" / f"{ti_id}-{try_number}.json"
+    live.wait(note.exists, PATIENCE)
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_a_retry_is_one_mail_also_where_the_try_was_killed(live: Live, post: Post, yesterday: str) -> None:
-    """The people database takes no connections for a while; later `load` is killed."""
-    before = stored(live)
+    """A run is taken back, deleted and triggered again, this time much disturbed; it ends as it did before.
+
+    Tasks with and without SQL are killed, and the people database takes no connections for a while.
+    """
+    run_id = "no_file_yet"
+    before, told = stored(live), post.about(run_id)
+    ((batch_id,),) = live.people("SELECT batch_id FROM batches WHERE run_id = %s", run_id)
+    upkeep(live, "undo", batch_id)
+    live.delete(run_id)
+    live.trigger(run_id, source=str(live.incoming / "late.csv"))
+    kill(live, run_id, "standardise")
     with psycopg.connect(live.metadata_dsn, autocommit=True) as admin:
         admin.execute("ALTER DATABASE live_people ALLOW_CONNECTIONS false")
         try:
-            run_id = live.trigger("no_connection", source=str(live.incoming / "late.csv"))
-            live.wait(lambda: post.about(run_id), PATIENCE)
+            live.wait(lambda: "PeopleDbUnreachable" in "".join(map(text_of, post.mails(run_id))), PATIENCE)
         finally:
             admin.execute("ALTER DATABASE live_people ALLOW_CONNECTIONS true")
+    kill(live, run_id, "compare")
     with locked(live):
-        os.kill(live.wait_for_task(run_id, "load"), signal.SIGKILL)
+        kill(live, run_id, "load")
         live.wait(lambda: any(event.startswith("load") for event in post.about(run_id)), PATIENCE)
     live.wait_for(run_id)
-    retries = [event for event in post.about(run_id) if event != "done"]
-    settled(live, post, run_id, *retries, "done")
+    retries = [event for event in post.about(run_id)[len(told) :] if event != "done"]
+    settled(live, post, run_id, *told, *retries, "done")
     # Airflow itself notices some killed tasks and runs their callback elsewhere; of the others the next try tells.
     assert {event.split(" ", 1)[1] for event in retries} <= {"will be retried", "is retried"}
-    assert [event.split()[0] for event in retries].count("load") == 1
+    for killed in ("standardise", "compare[0]", "load"):
+        assert [event.split()[0] for event in retries].count(killed) == 1
     tries = live.metadata("SELECT sum(try_number - 1) FROM task_instance WHERE run_id = %s AND try_number > 0", run_id)
-    assert len(retries) == tries[0][0] >= 2, "one for each"
-    assert "PeopleDbUnreachable" in text_of(post.mails(run_id)[0])
-    assert stored(live) == before, "the same file again"
+    assert len(retries) == tries[0][0] >= 4, "one for each"
+    assert stored(live) == before
+
+
+def test_a_backfill_run_twice_and_a_run_deleted_and_triggered_again_change_nothing(
+    live: Live, post: Post, yesterday: str
+) -> None:
+    """The backfill is over two days, for the sake of time; over five it was tried by hand."""
+    days, run_id = int(os.environ.get("BACKFILLED", 2)), "no_file_yet"
+    first, last = (f"{datetime.now(UTC) - timedelta(days=ago):%Y-%m-%d}" for ago in (days + 2, 3))
+
+    def backfill(*more: str) -> None:
+        # Airflow notices only every 30 seconds that a backfill is complete, and takes no other before.
+        live.wait(lambda: not live.metadata("SELECT id FROM backfill WHERE completed_at IS NULL"), PATIENCE)
+        live.command("backfill", "create", "--dag-id", DAG, "--from-date", first, "--to-date", last, *more)
+        runs = "SELECT state FROM dag_run WHERE run_type = 'backfill'"
+        live.wait(lambda: live.metadata(runs) == [("success",)] * days, PATIENCE)
+
+    backfill()
+    before, told = stored(live), post.about(run_id)
+    loaded = "SELECT batch_id FROM batches WHERE run_id LIKE 'backfill%%'"
+    assert len(live.people(loaded)) == days
+    live.delete(run_id)
+    live.trigger(run_id, source=str(live.incoming / "late.csv"))
+    backfill("--reprocess-behavior", "completed")
+    live.wait_for(run_id)
+    settled(live, post, run_id, *told, "done")
+    assert stored(live) == before
+    tries = "SELECT try_number FROM task_instance JOIN dag_run USING (dag_id, run_id) WHERE run_type = 'backfill'"
+    assert max(live.metadata(tries)) >= (2,), "they were really run again"
+    with psycopg.connect(live.people_dsn) as connection:
+        assert pairs_at(connection, STARTING_MODEL) == [], "no person twice"
 
 
 def test_a_sweep_takes_no_file_that_a_run_may_need(live: Live, yesterday: str) -> None:
@@ -218,10 +304,7 @@ def test_a_sweep_takes_no_file_that_a_run_may_need(live: Live, yesterday: str) -
     orphan.touch()
     for path in (*batches, orphan):
         os.utime(path, (0, 0))
-    swept = subprocess.run(
-        [sys.executable, "-m", "common.upkeep", "sweep"], env=live.env, capture_output=True, text=True
-    )
-    assert swept.returncode == 0, swept.stderr[-1000:]
+    upkeep(live, "sweep")
     assert not orphan.exists()
     left = set((live.home / "xcom").rglob("*.arrow"))
     assert {path for path in batches if yesterday[:9] in str(path)} <= left, "nothing of it was run again"
@@ -244,15 +327,19 @@ def tighten(live: Live, sla: float) -> None:
 
 
 def test_a_missed_sla_is_one_mail_also_after_the_dag_was_edited(live: Live, post: Post, yesterday: str) -> None:
-    """Also when the run fails then, when it still waits for its turn, and when the DAG is edited once more."""
+    """Ten in a row: also when the run fails then, when it still waits for its turn, and after one edit more."""
     tighten(live, SLA)
     with locked(live) as unlock:
         killed = live.trigger("late_and_killed", source=str(live.incoming / "new.csv"))
         waiting = live.trigger("late_and_waiting", source=str(live.incoming / "new.csv"))
+        others = [live.trigger(f"late_{number}", source=str(live.incoming / "new.csv")) for number in range(8)]
         load = live.wait_for_task(killed, "load")
         missed = ("SLA missed", "load missed its SLA")
         live.wait(lambda: all(event in post.about(killed) for event in missed), PATIENCE)
-        live.wait(lambda: "SLA missed" in post.about(waiting), PATIENCE)
+        for run_id in (waiting, *others):
+            live.wait(lambda run_id=run_id: "SLA missed" in post.about(run_id), PATIENCE)  # type: ignore[misc]
+        for run_id in others:  # they need not run
+            live.delete(run_id)
         os.kill(load, signal.SIGKILL)
         live.wait_for(killed, "failed")
         unlock()
@@ -274,6 +361,7 @@ def test_a_missed_sla_is_one_mail_also_after_the_dag_was_edited(live: Live, post
     for run_id in (waiting, edited):
         live.wait(lambda run_id=run_id: "done" in post.about(run_id), PATIENCE)  # type: ignore[misc]
         assert [event for event in post.about(run_id) if not event.endswith("missed its SLA")] == ["SLA missed", "done"]
+    assert [post.about(run_id) for run_id in others] == [["SLA missed"]] * len(others)
 
 
 def test_nothing_personal_stands_in_a_mail_or_a_log(live: Live, post: Post, yesterday: str) -> None:

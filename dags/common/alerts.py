@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,8 @@ from urllib.parse import quote
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
 if TYPE_CHECKING:
-    from airflow.sdk import DAG
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+    from airflow.sdk import DAG, Connection
     from sqlalchemy.orm import Session
 
 log = logging.getLogger(__name__)
@@ -126,7 +128,8 @@ def watch_task_sla(context: Mapping[str, Any]) -> None:
     from common.settings import TASK_SLA
 
     facts = _task_facts(context) | {"reason": f"still running after {TASK_SLA}"}
-    timer = threading.Timer(TASK_SLA.total_seconds(), _mail, (_task_subject(facts, "missed its SLA"), facts))
+    arguments = (_task_subject(facts, "missed its SLA"), facts, (), _smtp_for_another_thread())
+    timer = threading.Timer(TASK_SLA.total_seconds(), _mail, arguments)
     timer.daemon = True
     timer.start()
 
@@ -221,7 +224,23 @@ def _reason(exception: BaseException | str | None) -> str:
     return f"{type(exception).__name__}, see the log"
 
 
-def _mail(subject: str, facts: Mapping[str, Any], attachments: Sequence[Path] = ()) -> None:
+def _smtp_for_another_thread() -> "SmtpHook":
+    """A mail connection that asks Airflow for nothing any more: its talk with a task is not made for two threads."""
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    smtp = SmtpHook()
+    connection: Future[Connection] = Future()
+    try:
+        connection.set_result(smtp.get_connection(smtp.smtp_conn_id))
+    except Exception as error:  # shown by the mail that cannot be sent, if there is one
+        connection.set_exception(error)
+    smtp.get_connection = lambda conn_id: connection.result()  # type: ignore[method-assign]
+    return smtp
+
+
+def _mail(
+    subject: str, facts: Mapping[str, Any], attachments: Sequence[Path] = (), smtp: "SmtpHook | None" = None
+) -> None:
     """Put a mail into the outbox and deliver what is there. A mail that cannot be sent never fails a task."""
     from common.settings import OUTBOX_DIR
 
@@ -233,7 +252,7 @@ def _mail(subject: str, facts: Mapping[str, Any], attachments: Sequence[Path] = 
     try:
         OUTBOX_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_json(OUTBOX_DIR / f"{time.time_ns()}-{uuid.uuid4()}.json", mail)
-        _deliver(OUTBOX_DIR)
+        _deliver(OUTBOX_DIR, smtp)
     except Exception as error:
         log.error("mail not sent, kept in %s: %s (%s: %s)", OUTBOX_DIR, subject, type(error).__name__, error)
 
@@ -245,13 +264,13 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     unfinished.rename(path)
 
 
-def _deliver(outbox: Path) -> None:
+def _deliver(outbox: Path, smtp: "SmtpHook | None") -> None:
     """Send every mail of the outbox, oldest first, each by one process at a time."""
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
     from common.settings import MAIL_FROM, MAIL_TO
 
-    with SmtpHook() as smtp:
+    with smtp or SmtpHook() as smtp:
         for path in sorted(outbox.glob("*.json")):  # names begin with the time
             # Gone: another process has just sent it.
             with suppress(FileNotFoundError), path.open(encoding="utf-8") as file:

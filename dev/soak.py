@@ -7,6 +7,7 @@ them should not have been inserted.
 import argparse
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -161,7 +162,7 @@ def main(args: list[str]) -> int:
         live = Live(folder / "home", server)
         # No runs of the schedule, and no retraining: one model must have decided all.
         live.edit("dedupe_people.py", ('schedule="@daily"', "schedule=None"))
-        say(f"{given.runs} runs of {given.rows} records; everything lies in {folder}")
+        say(f"{given.runs} runs of {given.rows} records; everything lies in {folder}, and stays if something is wrong")
         begin = time.monotonic()
         with live.running():
             seen = soak(live, given.runs, given.rows, given.existing, random.Random(given.seed))  # noqa: S311
@@ -174,6 +175,7 @@ def main(args: list[str]) -> int:
     print("\n".join(wrong[:20]))
     if not wrong:
         server.remove()
+        shutil.rmtree(folder)
     return int(bool(wrong))
 
 

@@ -216,7 +216,7 @@ def retrained(people: People, seed: int = 0) -> LinkageModel:
     split = pa.array([training.TRAIN] * len(labelled), pa.string())
     labelled = labelled.set_column(0, training.LABELLED.field("split"), split)
     labelled = labelled.replace_schema_metadata({"new": f'{{"train": {new}, "test": 0}}'})
-    formula = next(formula for formula in training.FORMULAS if formula.name == "... + swapped names")
+    formula = next(formula for formula in training.FORMULAS if formula.name == "... + address parts")
     return training.with_cut_offs(training.fit(formula, labelled), labelled, MAX_DROPPED, MAX_REVIEWED)
 
 

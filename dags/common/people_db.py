@@ -334,6 +334,7 @@ def batch_decisions(batch_id: str) -> pa.Table:
             """
             SELECT record_key, first_name, last_name, address, decision, reason, person_id, matched_record_key, score,
                    (vector->>'first_name')::float8, (vector->>'last_name')::float8, (vector->>'address')::float8,
+                   (vector->>'address_words')::float8, (vector->>'address_numbers')::float8,
                    (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score, contributions::text
             FROM decisions WHERE batch_id = %s ORDER BY record_key
             """,
@@ -885,6 +886,7 @@ def recent_decisions(limit: int) -> pa.Table:
             """
             SELECT record_key, first_name, last_name, address, decision, reason, person_id, matched_record_key, score,
                    (vector->>'first_name')::float8, (vector->>'last_name')::float8, (vector->>'address')::float8,
+                   (vector->>'address_words')::float8, (vector->>'address_numbers')::float8,
                    (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score, contributions::text
             FROM decisions JOIN batches USING (batch_id)
             WHERE vector IS NOT NULL ORDER BY loaded_at DESC, record_key LIMIT %s

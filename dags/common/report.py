@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES
 from common.settings import CANARY_LIMITS, REPORTS_DIR
 
 if TYPE_CHECKING:
@@ -173,10 +174,7 @@ def _explained(row: Mapping[str, Any]) -> str:
         target = f"record {row['matched_record_key'][:8]} of this batch ({target})"
     if row["score"] is None:
         return f"{row['decision']} {row['reason']}: {who} is {target}"
-    similarities = ", ".join(
-        f"{name.replace('_', ' ')} {_shown(row[f'{name}_similarity'])}"
-        for name in ("first_name", "last_name", "address")
-    )
+    similarities = ", ".join(f"{name.replace('_', ' ')} {_shown(row[f'{name}_similarity'])}" for name in SIMILARITIES)
     swapped = ", names swapped" if row["swapped"] else ""
     why = f"; log-odds: {explained(row)}" if row["contributions"] else ""
     return (
@@ -240,7 +238,7 @@ def _plot_vectors(rows: Iterable[Mapping[str, Any]]) -> "Figure":
 def contributions(row: Mapping[str, Any]) -> dict[str, float]:
     """What each term of the model added to the log-odds of a stored decision, the intercept first."""
     terms = json.loads(row["contributions"])
-    return {name: terms[name] for name in ("intercept", "first_name", "last_name", "address", "swapped")}
+    return {name: terms[name] for name in ("intercept", *COMPARISON_VECTOR)}
 
 
 def explained(row: Mapping[str, Any]) -> str:

@@ -11,6 +11,9 @@ maxima of the others bound a pair, and a pair is left out only where that bound 
 3. A pass compares distinct names first, then the other name of those records only, then their addresses; each
    time the least similarity that will do follows from the terms known so far (a curve read backwards), and a
    value whose length, characters and first letters cannot reach it is not compared (see `walk`).
+4. Where an equal number in the addresses adds log-odds, pairs that share a number can be found by that alone
+   (a `Meeting`). The passes need only find the others, whose addresses add less, so that their names must add
+   more. Whether that costs less is measured on the sample, too.
 
 A record without a first name can only be led by its last name, and the other way round: passes of their own.
 Swapped names are passes in which the left first names meet the right last names. What is found is scored by the
@@ -20,16 +23,19 @@ decides.
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.linkage.address_parts import Meetings, meetings
 from common.linkage.comparison import COLUMNS, Rows, comparison_vectors
 from common.linkage.jaro_winkler import memory
 from common.linkage.model import LinkageModel
@@ -39,11 +45,14 @@ from common.linkage.walk import (
     NONE,
     ONCE,
     SLACK,
+    AddressCurves,
     Goal,
     Index,
+    Meeting,
     Pass,
     Records,
     Work,
+    meet,
     some_of,
     steps,
     walk,
@@ -188,14 +197,46 @@ class _OverBudgetError(Exception):
         self.work = work
 
 
+class _Group:
+    """Some rows of a table, in the order of their first or last names when that is first asked for."""
+
+    def __init__(self, records: Records, rows: Rows) -> None:
+        self.records, self.rows = records, rows
+        self._indexes: dict[str, Index] = {}
+
+    def by(self, name: str) -> Index:
+        if name not in self._indexes:
+            self._indexes[name] = self.records.index(name, self.rows)
+        return self._indexes[name]
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> "_Group":
+        return _Group(self.records, self.rows[chosen])
+
+    def has_numbers(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.records.addresses.numbers[self.rows] != 0)
+
+
 class _Arrangement(NamedTuple):
     """Complete left records against right ones, names straight or swapped."""
 
     goal: Goal  # driver_least: of both names together
-    left: tuple[Index, Index]  # by first and by last name
-    right: tuple[Index, Index]  # by what the left first and the left last name are compared with
+    left: tuple[str, str]  # "first" and "last"
+    right: tuple[str, str]  # what the left first and the left last name are compared with
     first: tuple[float, float]  # the least and the most that the first names contribute
     last: tuple[float, float]
+
+
+class _Plan(NamedTuple):
+    """Passes that find all pairs of some kind, and what each of them will take."""
+
+    steps: list[Pass | Meeting]
+    works: list[Work]
+
+    def cost(self) -> float:
+        return sum(work.scanning + work.comparing for work in self.works)
+
+    def __or__(self, other: "_Plan") -> "_Plan":
+        return _Plan(self.steps + other.steps, self.works + other.works)
 
 
 def _find(
@@ -210,116 +251,189 @@ def _find(
 
     If `right` is `left`, they may come in either order, or both.
     """
-    passes, works = [], []
-    for alternatives in _plan(left, right, model, least):
-        chosen, chosen_works, cost = [], [], math.inf
-        for step_list in alternatives:
-            measured = [_measure(step, cost) for step in step_list]
-            total = sum(work.scanning + work.comparing for work in measured)
-            if total < cost:
-                chosen, chosen_works, cost = step_list, measured, total
-        passes += chosen
-        works += chosen_works
-    expected = Work(*(sum(values) for values in zip(*works, strict=True))) if works else Work(0, 0, 0, 0)
+    plan = _Search(left, right, model, least).plan()
+    expected = Work(*(sum(values) for values in zip(*plan.works, Work(0, 0, 0, 0), strict=True)))
     if expected.addresses > budget.comparisons or expected.pairs > budget.pairs:
         raise _OverBudgetError(expected)
-    return _run(passes, works, expected, budget, progress)
+    return _run(plan, expected, budget, progress)
 
 
-def _plan(left: Records, right: Records, model: LinkageModel, least: float) -> Iterator[list[list[Pass]]]:
-    """Alternatives, of which one each must be run: lists of passes that find the same pairs."""
-    first, last, address = (steps(model.curves[name]) for name in ("first_name", "last_name", "address"))
-    within = right is left
-    room = memory(*left.texts(), *right.texts())
-    everyone = np.arange(len(right.first_code))
-    by_first, by_last = right.index("first", everyone), right.index("last", everyone)
+class _Search:
+    """Which passes find all pairs of two tables, or of one with itself."""
 
-    def led(by: str, records: Index, others: Index, goal: Goal) -> Pass:
-        curves = (first, last) if by == "first" else (last, first)
-        return Pass(records, others, left.addresses, right.addresses, *curves, address, goal, room)
+    def __init__(self, left: Records, right: Records, model: LinkageModel, least: float) -> None:
+        self.left, self.right, self.within = left, right, right is left
+        self.first, self.last = steps(model.curve("first_name")), steps(model.curve("last_name"))
+        self.address = AddressCurves(
+            *(steps(model.curve(name)) for name in ("address", "address_words", "address_numbers"))
+        )
+        self.least, self.swapped = least, model.swapped
+        self.room = memory(*left.texts(), *right.texts())
 
-    # records with a name missing are led by the other one, or by the missing level itself
-    no_first, no_last = left.first_code == NONE, left.last_code == NONE
-    names = least - address.best
-    goal = Goal(least, 0.0, math.inf, missing=True, order=ANY)
-    only_last, only_first = np.flatnonzero(no_first & ~no_last), np.flatnonzero(no_last)
-    lone_last = led("last", left.index("last", only_last), by_last, goal._replace(driver_least=names - first.missing))
-    lone_first = led(
-        "first", left.index("first", only_first), by_first, goal._replace(driver_least=names - last.missing)
-    )
-    yield [[lone_last, lone_first]]
+    def plan(self) -> _Plan:
+        """The cheapest passes, by what they take on a sample."""
+        left, right, first, last = self.left, self.right, self.first, self.last
+        # records with a name missing are led by the other one, or by the missing level itself
+        no_first, no_last = left.first_code == NONE, left.last_code == NONE
+        most = self.address.whole.best + self.address.words.best + self.address.numbers.best
+        names = self.least - most
+        goal = Goal(self.least, 0.0, most, math.inf, missing=True, order=ANY)
+        everyone = _Group(right, np.arange(len(right.first_code)))
+        only_last, only_first = _Group(left, np.flatnonzero(no_first & ~no_last)), _Group(left, np.flatnonzero(no_last))
+        lone = [
+            self._led("last", "last", only_last, everyone, goal, names - first.missing),
+            self._led("first", "first", only_first, everyone, goal, names - last.missing),
+        ]
+        plan = _cheapest([lone])
 
-    complete = np.flatnonzero(~no_first & ~no_last)
-    if within:  # pairs of a complete record and an incomplete one have just been found
-        by_first, by_last = right.index("first", complete), right.index("last", complete)
-        lefts = (by_first, by_last)
-    else:
-        lefts = (left.index("first", complete), left.index("last", complete))
-    missing = Goal(least, names, math.inf, missing=not within, order=ONCE if within else ANY)
-    crossed = Goal(
-        least - model.swapped, names - model.swapped, math.inf, missing=False, order=ASCENDING if within else ANY
-    )
-    known = [(float(curve.y[0]), float(curve.y[-1])) for curve in (first, last)]
-    either = known if within else [(curve.least, curve.best) for curve in (first, last)]
-    for arrangement in (
-        _Arrangement(missing, lefts, (by_first, by_last), *either),
-        _Arrangement(crossed, lefts, (by_last, by_first), *known),
-    ):
-        if arrangement.first[1] + arrangement.last[1] >= arrangement.goal.driver_least:
-            yield [list(_split(arrangement, share, led)) for share in SPLITS]
+        complete = _Group(left, np.flatnonzero(~no_first & ~no_last))
+        # within a table, pairs of a complete record and an incomplete one have just been found
+        others = complete if self.within else everyone
+        straight = goal._replace(missing=not self.within, order=ONCE if self.within else ANY)
+        crossed = goal._replace(least=self.least - self.swapped, missing=False, order=ASCENDING if self.within else ANY)
+        known = [(float(curve.y[0]), float(curve.y[-1])) for curve in (first, last)]
+        either = known if self.within else [(curve.least, curve.best) for curve in (first, last)]
+        for arrangement in (
+            _Arrangement(straight, ("first", "last"), ("first", "last"), *either),
+            _Arrangement(crossed, ("first", "last"), ("last", "first"), *known),
+        ):
+            if arrangement.first[1] + arrangement.last[1] >= arrangement.goal.least - most:
+                plan |= self._arranged(arrangement, complete, others)
+        return plan
+
+    def _arranged(self, arrangement: _Arrangement, left: _Group, right: _Group) -> _Plan:
+        """All pairs by their names; or those that share a number, and the others by their names, if that is cheaper."""
+        whole = _cheapest(self._splits(arrangement, left, right))
+        numbers, most = self.address.numbers, arrangement.goal.address_most
+        apart = float(numbers.y[0])
+        if apart == numbers.best:
+            return whole
+        ascending = arrangement._replace(goal=arrangement.goal._replace(order=ASCENDING if self.within else ANY))
+
+        def at_most(contribution: float, of: _Arrangement) -> _Arrangement:
+            return of._replace(goal=of.goal._replace(address_most=most - numbers.best + contribution))
+
+        shared = at_most(float(numbers.y[-1]), ascending)
+        plan = _cheapest([[self._meeting(shared, left.rows)]])
+        plan |= _cheapest(self._splits(at_most(apart, arrangement), left, right), whole.cost())
+        if numbers.missing > apart:
+            missing, has_numbers = at_most(numbers.missing, ascending), left.has_numbers()
+            plan |= _cheapest(self._splits(missing, left.only(~has_numbers), right))
+            plan |= _cheapest(self._splits(missing, left.only(has_numbers), right.only(~right.has_numbers())))
+        return plan if plan.cost() < whole.cost() else whole
+
+    @cached_property
+    def _meetings(self) -> Meetings:
+        return meetings(self.left.addresses.ordered, self.right.addresses.ordered)
+
+    def _meeting(self, arrangement: _Arrangement, rows: Rows) -> Meeting:
+        goal = arrangement.goal
+        (left_first, left_last), (right_first, right_last) = arrangement.left, arrangement.right
+        return Meeting(
+            rows=rows,
+            meetings=self._meetings,
+            left_first=self.left.names(left_first),
+            left_last=self.left.names(left_last),
+            right_first=self.right.names(right_first),
+            right_last=self.right.names(right_last),
+            left_addresses=self.left.addresses,
+            right_addresses=self.right.addresses,
+            first=self.first,
+            last=self.last,
+            address=self.address,
+            goal=goal._replace(driver_least=goal.least - goal.address_most),
+            memory=self.room,
+        )
+
+    def _led(self, by: str, other_by: str, left: _Group, right: _Group, goal: Goal, driver_least: float) -> Pass:
+        """A pass led by the left name `by`, which meets the right name `other_by`."""
+        curves = (self.first, self.last) if by == "first" else (self.last, self.first)
+        addresses = self.left.addresses, self.right.addresses
+        goal = goal._replace(driver_least=driver_least)
+        return Pass(left.by(by), right.by(other_by), *addresses, *curves, self.address, goal, self.room)
+
+    def _splits(self, arrangement: _Arrangement, left: _Group, right: _Group) -> Iterator[list[Pass]]:
+        """Alternatives that find the same pairs: first names that contribute at least a split, and the rest.
+
+        The rest are last names that make up for less than the split.
+        """
+        goal, first, last = arrangement.goal, arrangement.first, arrangement.last
+        names_least = goal.least - goal.address_most
+        if not len(left.rows) or not len(right.rows) or first[1] + last[1] < names_least:
+            yield []
+            return
+        lowest, highest = max(names_least - last[1], first[0]), min(first[1], names_least - last[0])
+        (by_first, by_last), (other_first, other_last) = arrangement.left, arrangement.right
+        for share in SPLITS:
+            split = lowest + share * (highest - lowest)
+            if share == 0:
+                split = names_least - last[1]
+            passes = []
+            if share < 1:
+                passes.append(self._led(by_first, other_first, left, right, goal, split))
+            if share == 1:
+                passes.append(self._led(by_last, other_last, left, right, goal, names_least - first[1]))
+            elif share > 0:
+                rest = goal._replace(follower_below=split)
+                passes.append(self._led(by_last, other_last, left, right, rest, names_least - split))
+            yield passes
 
 
-def _split(arrangement: _Arrangement, share: float, led: Callable[[str, Index, Index, Goal], Pass]) -> Iterator[Pass]:
-    """First names that contribute at least a split, and the rest: last names that make up for less than that."""
-    goal, first, last = arrangement.goal, arrangement.first, arrangement.last
-    names_least = goal.driver_least
-    lowest, highest = max(names_least - last[1], first[0]), min(first[1], names_least - last[0])
-    split = lowest + share * (highest - lowest)
-    if share == 0:
-        split = names_least - last[1]
-    if share < 1:
-        yield led("first", arrangement.left[0], arrangement.right[0], goal._replace(driver_least=split))
-    if share == 1:
-        yield led("last", arrangement.left[1], arrangement.right[1], goal._replace(driver_least=names_least - first[1]))
-    elif share > 0:
-        goal = goal._replace(driver_least=names_least - split, follower_below=split)
-        yield led("last", arrangement.left[1], arrangement.right[1], goal)
+def _cheapest(alternatives: Iterable[list[Pass] | list[Meeting]], most: float = math.inf) -> _Plan:
+    """The alternative that costs least on a sample; how much one costs matters only if it is below `most`."""
+    best, cost = _Plan([], []), math.inf
+    for step_list in alternatives:
+        measured = [_measure(step, min(cost, most)) for step in step_list]
+        plan = _Plan(list(step_list), measured)
+        if plan.cost() < cost:
+            best, cost = plan, plan.cost()
+    return best
 
 
-def _measure(step: Pass, most: float) -> Work:
+def _measure(step: Pass | Meeting, most: float) -> Work:
     """The work of a pass, from a sample of its left records; cut short where it is sure to exceed `most` ns."""
-    count = len(step.left.rows)
+    rows = step.rows if isinstance(step, Meeting) else step.left.rows
+    count = len(rows)
     if not count:
         return Work(0, 0, 0, 0)
     random = np.random.default_rng(0)
     chosen = np.sort(random.choice(count, min(SAMPLE, count), replace=False))
-    # the numbers of name pairs, on which ONCE depends, are others in a sample
-    goal = step.goal._replace(order=min(step.goal.order, ASCENDING))
-    sample = step._replace(left=some_of(step.left, chosen), goal=goal)
-    names, rows = len(sample.left.driver_code), np.diff(sample.left.row_start)
-    per_value = _distinct(step.left) / _distinct(sample.left)  # values are scanned once, however many bear them
+    if isinstance(step, Meeting):
+        sample: Pass | Meeting = step._replace(rows=rows[chosen])
+        parts, records, per_value = len(chosen), np.ones(len(chosen)), count / len(chosen)
+    else:
+        # the numbers of name pairs, on which ONCE depends, are others in a sample
+        goal = step.goal._replace(order=min(step.goal.order, ASCENDING))
+        sample = step._replace(left=some_of(step.left, chosen), goal=goal)
+        parts, records = len(sample.left.driver_code), np.diff(sample.left.row_start)
+        per_value = _distinct(step.left) / _distinct(sample.left)  # values are scanned once, however many bear them
     done, seen = np.zeros(4), 0
-    for name in random.permutation(names):
-        _, work = walk(name, name + 1, sample, 5_000_000, 1_000_000)
-        done, seen = done + work, seen + int(rows[name])
+    for part in random.permutation(parts):
+        _, work = _do(sample, part, part + 1, 5_000_000, 1_000_000)
+        done, seen = done + work, seen + int(records[part])
         total = done * (len(chosen) / seen) * np.array([per_value, *[count / len(chosen)] * 3])
         if done[:2].sum() > PATIENCE or total[:2].sum() * seen / len(chosen) > most:
             break
     return Work(*total.tolist())
 
 
+def _do(step: Pass | Meeting, begin: int, end: int, most_addresses: int, most_pairs: int) -> tuple[Rows, Rows]:
+    """Some parts of a pass: row pairs, and the work as an array."""
+    run = meet if isinstance(step, Meeting) else walk
+    pairs, work = run(begin, end, step, most_addresses, most_pairs)
+    return pairs, work
+
+
 def _distinct(index: Index) -> int:
     return int(np.count_nonzero(np.diff(index.driver_code, prepend=NONE - 1)))
 
 
-def _run(
-    passes: list[Pass], works: list[Work], expected: Work, budget: Budget, progress: Callable[[Progress], None]
-) -> Rows:
-    """Walk the passes in parts, on all threads."""
+def _run(plan: _Plan, expected: Work, budget: Budget, progress: Callable[[Progress], None]) -> Rows:
+    """Do the passes in parts, on all threads."""
     parts, weights = [], []
-    for step, work in zip(passes, works, strict=True):
-        names = len(step.left.driver_code)
-        bounds = np.unique(np.linspace(0, names, min(names, 16 * budget.cores) + 1).astype(np.int64))
+    for step, work in zip(plan.steps, plan.works, strict=True):
+        length = len(step.rows if isinstance(step, Meeting) else step.left.driver_code)
+        bounds = np.unique(np.linspace(0, length, min(length, 16 * budget.cores) + 1).astype(np.int64))
         for begin, end in pairwise(bounds):
             parts.append((begin, end, step))
             weights.append((work.scanning + work.comparing + 1) / (len(bounds) - 1))
@@ -332,13 +446,13 @@ def _run(
     report()
     with ThreadPoolExecutor(budget.cores) as pool:
         waiting = {
-            pool.submit(walk, begin, end, step, budget.comparisons, budget.pairs): weight / sum(weights)
+            pool.submit(_do, step, begin, end, budget.comparisons, budget.pairs): weight / sum(weights)
             for (begin, end, step), weight in zip(parts, weights, strict=True)
         }
         for future in as_completed(waiting):
-            rows, work = future.result()
+            rows, done = future.result()
             found.append(rows)
-            addresses, pairs, share = addresses + int(work[2]), pairs + len(rows), share + waiting[future]
+            addresses, pairs, share = addresses + int(done[2]), pairs + len(rows), share + waiting[future]
             if addresses > budget.comparisons or pairs > budget.pairs:
                 pool.shutdown(cancel_futures=True)
                 raise _OverBudgetError(expected._replace(addresses=addresses, pairs=pairs))

@@ -5,16 +5,19 @@ the values as they stand in the tables. Only a pair that seems to be missing is 
 the last word on pairs at the very threshold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from scipy.special import expit
 
 from common.linkage.comparison import COLUMNS, comparison_vectors
-from common.linkage.model import LinkageModel
+from common.linkage.model import Floats, LinkageModel
+
+PARTS = ("address_words", "address_numbers")
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,28 @@ def certify(
     first, last, address = (COLUMNS[name] for name in ("first_name", "last_name", "address"))
     matches, missing = 0, []
     with duckdb.connect(":memory:") as con:
-        con.register("others", others.select([first, last, address]))
+        con.execute(
+            """
+            create macro words_of(address) as
+                list_distinct(list_filter(string_split(address, ' '), lambda w: w <> '' and not w ~ '.*[0-9].*'));
+            create macro numbers_of(address) as
+                list_distinct(list_filter(string_split(address, ' '), lambda w: w ~ '.*[0-9].*'));
+            create macro counted(similarity) as if(similarity >= 0.85, similarity, 0);
+            create macro covered(words, others) as
+                list_sum([len(w) * counted(list_max([jaro_winkler_similarity(w, o) for o in others])) for w in words])
+                / nullif(list_sum([len(w) for w in words]), 0) + if(len(others) = 0, null, 0)
+            """
+        )
+        con.register(
+            "others", others.select([first, last, address]).append_column("row", pa.array(np.arange(len(others))))
+        )
         con.execute(
             """
             create table people as
             select first_name_std as first, last_name_std as last, address_std as address,
-                   array_to_string(list_sort(string_split(address_std, ' ')), ' ') as ordered
+                   array_to_string(list_sort(string_split(address_std, ' ')), ' ') as ordered,
+                   list_distinct(regexp_extract_all(address_std, '[^ ]*[0-9][^ ]*')) as numbers,
+                   row
             from others
             """
         )
@@ -72,29 +91,25 @@ def certify(
             values = [left[name][row].as_py() for name in (first, last, address)]
             similarities = con.sql(
                 """
-                select jaro_winkler_similarity(first, $1), jaro_winkler_similarity(last, $2),
-                       jaro_winkler_similarity(last, $1), jaro_winkler_similarity(first, $2),
+                select jaro_winkler_similarity(first, $1) as first_name,
+                       jaro_winkler_similarity(last, $2) as last_name,
+                       jaro_winkler_similarity(last, $1) as crossed_first,
+                       jaro_winkler_similarity(first, $2) as crossed_last,
                        greatest(
                            jaro_winkler_similarity(address, $3),
                            jaro_winkler_similarity(
                                ordered, array_to_string(list_sort(string_split($3::varchar, ' ')), ' ')
                            )
-                       )
-                from people
+                       ) as address
+                from people order by row
                 """,
                 params=values,
             ).to_arrow_table()
-            straight_first, straight_last, crossed_first, crossed_last, alike = (
-                column.to_numpy().astype(np.float64) for column in similarities.columns
-            )
-            swapped = np.zeros(len(others), bool)
-            names = {"first_name": straight_first, "last_name": straight_last}
-            log_odds = model.log_odds({**names, "address": alike, "swapped": swapped})
-            names = {"first_name": crossed_first, "last_name": crossed_last}
-            crossed = model.log_odds({**names, "address": alike, "swapped": ~swapped})
-            complete = ~np.isnan(crossed_first) & ~np.isnan(crossed_last)
-            log_odds = np.where(complete, np.maximum(log_odds, crossed), log_odds)
-            reached = np.flatnonzero(expit(log_odds) >= at)
+            vectors = {name: similarities[name].to_numpy().astype(np.float64) for name in similarities.column_names}
+            # the parts of addresses take longest: only where they could make the difference
+            close = np.flatnonzero(expit(_log_odds(model, vectors) + _most_of_parts(model)) >= at)
+            vectors = {name: column[close] for name, column in vectors.items()} | _parts(con, values[2], close)
+            reached = close[expit(_log_odds(model, vectors)) >= at]
             if right is None:
                 reached = reached[reached != row]
             matches += len(reached)
@@ -104,6 +119,44 @@ def certify(
         scores = comparison_vectors(left, others, ends[:, 0], ends[:, 1], model)["score"].to_numpy()
         missing = [pair for pair, score in zip(missing, scores, strict=True) if score >= at]
     return Certificate(len(rows), len(others), matches, len(missing))
+
+
+def _log_odds(model: LinkageModel, vectors: Mapping[str, Floats]) -> Floats:
+    """Of the better arrangement of the names; parts of addresses that are not there contribute nothing."""
+    nothing = np.zeros(len(vectors["address"]))
+    parts = {name: vectors[name] for name in ("address", *PARTS) if name in vectors}
+
+    def total(first: str, last: str, swapped: float) -> Floats:
+        terms = {"first_name": vectors[first], "last_name": vectors[last], **parts}
+        return model.intercept + swapped + sum((model.curve(name)(term) for name, term in terms.items()), nothing)
+
+    straight, crossed = total("first_name", "last_name", 0), total("crossed_first", "crossed_last", model.swapped)
+    complete = ~np.isnan(vectors["crossed_first"]) & ~np.isnan(vectors["crossed_last"])
+    return np.where(complete, np.maximum(straight, crossed), straight)
+
+
+def _most_of_parts(model: LinkageModel) -> float:
+    return sum(max(*model.curve(name).log_odds, model.curve(name).missing) for name in PARTS)
+
+
+def _parts(con: duckdb.DuckDBPyConnection, address: str | None, rows: npt.NDArray[np.int64]) -> dict[str, Floats]:
+    """Similarity by words and by numbers of an address with those of some people, NaN where there are none."""
+    con.register("close", pa.table({"row": rows}))
+    similarities = con.sql(
+        """
+        with parts as (
+            select row, words_of($1::varchar) as ours, words_of(address) as theirs,
+                   numbers_of($1::varchar) as our_numbers, numbers_of(address) as their_numbers
+            from people semi join close using (row)
+        )
+        select greatest(covered(ours, theirs), covered(theirs, ours)) as address_words,
+               len(list_intersect(our_numbers, their_numbers))
+                   / nullif(least(len(our_numbers), len(their_numbers)), 0) as address_numbers
+        from parts order by row
+        """,
+        params=[address],
+    ).to_arrow_table()
+    return {name: similarities[name].to_numpy().astype(np.float64) for name in PARTS}
 
 
 def _holds(found: set[tuple[int, int]], row: int, other: int, within: bool) -> bool:

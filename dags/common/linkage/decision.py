@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from common.linkage.comparison import COLUMNS
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
 
 
@@ -150,7 +151,7 @@ def _groups(usable: pa.Table, twins: pd.DataFrame, accept_at: float) -> pd.DataF
     The survivor is the most complete record, then the longest, then the one with the smallest key: a choice that
     does not depend on the order of the rows.
     """
-    std = usable.select([f"{name}_std" for name in SIMILARITIES]).to_pandas()
+    std = usable.select(list(COLUMNS.values())).to_pandas()
     records = pd.DataFrame(
         {
             "record_key": usable["record_key"].to_pandas(),

@@ -53,6 +53,11 @@ def compiled(function: Callable[..., Any]) -> Any:
         return numba.njit(function, nogil=True, error_model="numpy")
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile into each caller: a call would copy every array of a nested tuple, which takes a microsecond."""
+    return numba.njit(function, nogil=True, error_model="numpy", inline="always")
+
+
 def _popcount(typing: Any, word: Any) -> Any:
     """Number of bits set in a uint64."""
     return numba.uint64(numba.uint64), lambda context, builder, signature, words: builder.ctpop(words[0])

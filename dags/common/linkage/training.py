@@ -47,7 +47,7 @@ ERRORS = (4, 3, 2, 1)
 """How often a record of a returning person has 1, 2, 3 or 4 errors, relative to each other."""
 
 NAME_EVIDENCE = 0.1
-"""Log-odds that the names must add to an equal address to make a candidate."""
+"""Log-odds by which a cut-off is above what it must not take for a match."""
 
 MARGIN = 0.5
 """Log-odds by which the best candidate must be ahead of the runner-up, see `LinkageModel.margin`."""
@@ -315,6 +315,7 @@ _NAME_KNOTS = (0.8, 0.87, 0.93, 1.0)
 _ADDRESS_KNOTS = (0.6, 0.7, 0.8, 0.9, 1.0)
 _NAMES = {"first_name": _NAME_KNOTS, "last_name": _NAME_KNOTS}
 _ALL = {**_NAMES, "address": _ADDRESS_KNOTS}
+_PARTS = {"address_words": (0.2, 0.4, 0.6, 0.8, 1.0), "address_numbers": (0.0, 0.5, 1.0)}
 _FINE = tuple(float(knot) for knot in np.linspace(0.3, 1, 15).round(3))
 
 
@@ -345,6 +346,7 @@ FORMULAS = (
     Formula("names + address", _ALL, missing=False, swapped=False),
     Formula("... + missing levels", _ALL, missing=True, swapped=False),
     Formula("... + swapped names", _ALL, missing=True, swapped=True),
+    Formula("... + address parts", {**_ALL, **_PARTS}, missing=True, swapped=True),
     Formula("over-fitted", dict.fromkeys(SIMILARITIES, _FINE), missing=True, swapped=True, strength=1e6, warning=True),
 )
 """From the simplest to one that learns its training pairs by heart, as a warning."""
@@ -380,7 +382,7 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     weight = dict(zip(names, weights.tolist(), strict=True))
     return LinkageModel(
         intercept=float(regression.intercept_[0]),
-        curves={name: _curve(name, formula, weight) for name in SIMILARITIES},
+        curves={name: _curve(name, knots, weight) for name, knots in formula.knots.items()},
         swapped=0.0 - weight[("swapped", "penalty")] if formula.swapped else _NEVER,
         accept_at=0.5,
         review_at=0.5,
@@ -410,10 +412,7 @@ def _features(
         yield ("swapped", "penalty"), -vectors["swapped"].astype(float)
 
 
-def _curve(name: str, formula: Formula, weight: Mapping[tuple[str, float | str], float]) -> Curve:
-    if name not in formula.knots:
-        return Curve((1.0,), (0.0,))
-    knots = formula.knots[name]
+def _curve(name: str, knots: tuple[float, ...], weight: Mapping[tuple[str, float | str], float]) -> Curve:
     rises = np.cumsum([0.0, *(weight[name, knot] for knot in knots[1:])])
     return Curve(knots, tuple(rises.tolist()), weight.get((name, "missing"), 0.0))
 
@@ -429,17 +428,21 @@ def with_cut_offs(model: LinkageModel, pairs: pa.Table, max_dropped: float, max_
         pairs: schema `LABELLED`; only the train split is looked at.
         max_dropped: share of the new records that may be taken for somebody known, in [0, 1).
         max_reviewed: share of the new records that may be put to review besides, those of a household left out.
+
+    Whatever the rates, an equal address alone does not make a candidate: everybody has neighbours. With an equal
+    first name it does not make a duplicate: married or flatmates, who could tell? An equal last name is `household`'s.
     """
     split = _Split(model, pairs, TRAIN)
-    review_at = max(split.cut_off(max_dropped + max_reviewed), _above_same_address(model))
-    accept_at = max(split.cut_off(max_dropped), 0.5, review_at)
+    review_at = max(split.cut_off(max_dropped + max_reviewed), _above_same_address(model, first_name=0.0))
+    accept_at = max(split.cut_off(max_dropped), 0.5, review_at, _above_same_address(model, first_name=1.0))
     return replace(model, accept_at=accept_at, review_at=review_at)
 
 
-def _above_same_address(model: LinkageModel) -> float:
-    """A cut-off that an equal address alone does not reach: everybody has neighbours, and they are no candidates."""
-    strangers = {"first_name": [0.0], "last_name": [0.0], "address": [1.0], "swapped": [0.0]}
-    return float(expit(model.log_odds(strangers)[0] + NAME_EVIDENCE))
+def _above_same_address(model: LinkageModel, first_name: float) -> float:
+    """A cut-off that an equal address, a first name so similar and an unlike last name do not reach."""
+    equal = {name: [1.0] for name in SIMILARITIES}
+    vectors = {**equal, "first_name": [first_name], "last_name": [0.0], "swapped": [0.0]}
+    return float(expit(model.log_odds(vectors)[0] + NAME_EVIDENCE))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from common.linkage.address_parts import Meetings, number_bits, numbers_similarity, words_similarity
 from common.linkage.comparison import COLUMNS, Rows
 from common.linkage.jaro_winkler import (
     WORD,
@@ -25,6 +26,7 @@ from common.linkage.jaro_winkler import (
     common_prefix,
     compiled,
     forget,
+    inlined,
     long_similarity,
     matches_wanted,
     ordered_texts,
@@ -43,6 +45,15 @@ NONE = -1
 
 WORDS = 3
 """Words in the signature of an address: room for five occurrences of each character."""
+
+LEVELS = 512
+"""Steps in which what addresses must contribute is told apart, before they are compared."""
+
+NUMBERS, SHARE, PREFIXES, PLACE, ADDRESS_WORDS = range(WORDS, WORDS + 5)
+"""Places in `Index.address`, and how many there are."""
+
+LENGTH = 44
+"""Bits of `PLACE` below the length of an address."""
 
 WAITING = 4096
 """Name pairs that are collected before their addresses are compared."""
@@ -84,10 +95,10 @@ class Index(NamedTuple):
         share: of each name pair's follower, what one character is of it: 1 / length.
         row_start: where the rows of each name pair start in `rows`.
         rows: row numbers of the table.
-        address_signature: of the address of each of these rows, three words side by side.
-        address_share: of the address of each of these rows, as `share`; NaN where it is missing.
-        address_prefix: of the address of each of these rows.
-        words_prefix: likewise, with ordered words.
+        address: of each of these rows, `ADDRESS_WORDS` words side by side, since memory is what takes time: three of
+            signature, the bits of its numbers, its share as in `share` (NaN where it is missing), the two prefixes, as
+            written below and with ordered words above, and where it begins below its length.
+        address_share: the same memory as floats.
     """
 
     driver: Dictionary
@@ -100,17 +111,24 @@ class Index(NamedTuple):
     share: Floats
     row_start: Rows
     rows: Rows
-    address_signature: npt.NDArray[np.uint64]
+    address: npt.NDArray[np.uint64]
     address_share: Floats
-    address_prefix: npt.NDArray[np.uint32]
-    words_prefix: npt.NDArray[np.uint32]
 
 
 class Addresses(NamedTuple):
-    """The addresses of all rows of a table, as written and with ordered words."""
+    """The addresses of all rows of a table, as written and with ordered words, and the bits of their numbers."""
 
     written: Texts
     ordered: Texts
+    numbers: npt.NDArray[np.uint64]
+
+
+class AddressCurves(NamedTuple):
+    """The three comparisons of addresses."""
+
+    whole: Steps
+    words: Steps
+    numbers: Steps
 
 
 class Goal(NamedTuple):
@@ -119,6 +137,7 @@ class Goal(NamedTuple):
     Attributes:
         least: by the whole pair.
         driver_least: by the driver alone.
+        address_most: what the three comparisons of addresses contribute at most, in the pairs that this pass is for.
         follower_below: pairs whose follower contributes this much or more belong to another pass.
         missing: whether missing names count as such; otherwise they rule a pair out.
         order: `ANY`, `ASCENDING` or `ONCE`.
@@ -126,6 +145,7 @@ class Goal(NamedTuple):
 
     least: float
     driver_least: float
+    address_most: float
     follower_below: float
     missing: bool
     order: int
@@ -140,9 +160,56 @@ class Pass(NamedTuple):
     right_addresses: Addresses
     driver: Steps
     follower: Steps
-    address: Steps
+    address: AddressCurves
     goal: Goal
     memory: npt.NDArray[np.uint64]  # empty, see `memory`
+
+
+class Names(NamedTuple):
+    """A name of every record of a table."""
+
+    values: Texts
+    code: Rows
+
+
+class Meeting(NamedTuple):
+    """Records that share a number of their addresses: `first` are the left first names and whom they meet."""
+
+    rows: Rows  # on the left
+    meetings: Meetings
+    left_first: Names
+    left_last: Names
+    right_first: Names
+    right_last: Names
+    left_addresses: Addresses
+    right_addresses: Addresses
+    first: Steps
+    last: Steps
+    address: AddressCurves
+    goal: Goal  # driver_least: of both names together
+    memory: npt.NDArray[np.uint64]
+
+
+class Near(NamedTuple):
+    """Right rows whose addresses are worth comparing with that of a left row."""
+
+    rows: Rows
+    numbers: npt.NDArray[np.uint64]  # these as in `Index.address`
+    prefixes: npt.NDArray[np.uint64]
+    place: npt.NDArray[np.uint64]
+    needed: Floats  # log-odds that the addresses must contribute
+    both: Floats  # shares of matching characters, NaN where an address is missing
+
+
+class Room(NamedTuple):
+    """What addresses are compared in; masks are empty in between, see `memory`."""
+
+    near: Near
+    wanted: Floats  # see `wanted_of_addresses`
+    masks: npt.NDArray[np.uint64]
+    words_masks: npt.NDArray[np.uint64]
+    word_masks: npt.NDArray[np.uint64]
+    best: Floats
 
 
 class Work(NamedTuple):
@@ -178,6 +245,12 @@ class Records:
         """All values of the table."""
         return self.first.values, self.last.values, self.addresses.written
 
+    def names(self, which: str) -> "Names":
+        """The `first` or the `last` name of every row."""
+        return (
+            Names(self.first.values, self.first_code) if which == "first" else Names(self.last.values, self.last_code)
+        )
+
     def index(self, by: str, rows: Rows) -> Index:
         """The given rows in the order of their `first` or their `last` name."""
         names = (self.first, self.first_code), (self.last, self.last_code)
@@ -192,6 +265,16 @@ class Records:
         follow -= 1
         values, rows, addresses = follower.values, rows[order], self.addresses.written
         lengths = np.where(addresses.known, np.maximum(np.diff(addresses.start), 1), np.nan)
+        address = np.empty((len(rows), ADDRESS_WORDS), np.uint64)
+        address[:, :WORDS] = addresses.signature.reshape(-1, WORDS)[rows]
+        address[:, NUMBERS] = self.addresses.numbers[rows]
+        address[:, SHARE] = (1 / lengths[rows]).view(np.uint64)
+        address[:, PLACE] = addresses.start[rows].astype(np.uint64) | (
+            np.diff(addresses.start)[rows].astype(np.uint64) << np.uint64(LENGTH)
+        )
+        address[:, PREFIXES] = addresses.prefix[rows] | (
+            self.addresses.ordered.prefix[rows].astype(np.uint64) << np.uint64(32)
+        )
         return Index(
             driver=driver,
             follower=follower,
@@ -203,10 +286,8 @@ class Records:
             share=np.append(1 / np.maximum(np.diff(values.start), 1), 0)[follow],
             row_start=np.append(begins, len(rows)),
             rows=rows,
-            address_signature=addresses.signature.reshape(-1, WORDS)[rows].ravel(),
-            address_share=1 / lengths[rows],
-            address_prefix=addresses.prefix[rows],
-            words_prefix=self.addresses.ordered.prefix[rows],
+            address=address.ravel(),
+            address_share=address.ravel().view(np.float64),
         )
 
 
@@ -252,7 +333,7 @@ def _dictionary(column: pa.Array) -> tuple[Dictionary, Rows]:
 def _addresses(column: pa.Array) -> Addresses:
     """All addresses, in the order of the rows."""
     written = texts(column, words=WORDS)
-    return Addresses(written, ordered_texts(written))
+    return Addresses(written, ordered_texts(written), number_bits(written.data, written.start))
 
 
 @compiled
@@ -354,11 +435,11 @@ def walk(begin, end, step, most_addresses, most_pairs):
     names, signatures, prefixes, shares = right.names, right.signature, right.prefix, right.share
     follower_codes, data, start = right.follower_code, right.follower.values.data, right.follower.values.start
     mine = left.follower.values
-    masks, address_masks, words_masks = step.memory.copy(), step.memory.copy(), step.memory.copy()
+    masks, room = step.memory.copy(), room_for(step)
     codes, log_odds = np.empty(len(names), np.int64), np.empty(len(names), np.float64)
     asked, needed, wanted = np.empty(WAITING, np.int64), np.empty(WAITING), np.empty(5)
     pairs, work, near = np.empty((64, 2), np.int64), np.zeros(4, np.int64), 0
-    names_least = goal.least - step.address.best
+    names_least = goal.least - goal.address_most
     floor, rising = step.follower.y[0], np.empty(5)  # up to the similarity where its curve rises, a follower adds this
     matches_wanted(rise(step.follower), rising)
     for name in range(begin, end):
@@ -407,91 +488,303 @@ def walk(begin, end, step, most_addresses, most_pairs):
                 asked[waiting], needed[waiting] = k, goal.least - log_odds[n] - gained
                 waiting += 1
                 if waiting == WAITING:
-                    pairs = compare_addresses(name, asked, needed, step, address_masks, words_masks, pairs, work)
+                    pairs = compare_addresses(name, asked, needed, step, room, pairs, work)
                     waiting = 0
                     if work[2] > most_addresses or work[3] > most_pairs:
                         return pairs[: work[3]], work
         forget(masks, value)
         if waiting:
-            pairs = compare_addresses(
-                name, asked[:waiting], needed[:waiting], step, address_masks, words_masks, pairs, work
-            )
+            pairs = compare_addresses(name, asked[:waiting], needed[:waiting], step, room, pairs, work)
         if work[2] > most_addresses or work[3] > most_pairs:
             break
     return pairs[: work[3]], work
 
 
 @compiled
-def compare_addresses(name, asked, needed, step, masks, words_masks, pairs, work):
+def compare_addresses(name, asked, needed, step, room, pairs, work):
     """Compare the addresses of all rows of a left name pair with those of the right name pairs asked for."""
-    rows, row_start, order, curve = step.right.rows, step.right.row_start, step.goal.order, step.address
-    written = step.right_addresses.written
-    signatures, shares, wanted = step.right.address_signature, step.right.address_share, np.empty(5)
-    start, data, words_data = written.start, written.data, step.right_addresses.ordered.data
-    prefixes, words_prefixes = step.right.address_prefix, step.right.words_prefix
-    mine, mine_ordered = step.left_addresses.written, step.left_addresses.ordered
-    least, missing_will_do = 0.0, False
+    rows, row_start, order = step.right.rows, step.right.row_start, step.goal.order
+    addresses, shares = step.right.address, step.right.address_share
+    mine, wanted, near = step.left_addresses.written, room.wanted, room.near
+    low, scale = address_scale(step.address)
     for row in step.left.rows[step.left.row_start[name] : step.left.row_start[name + 1]]:
-        begin, end = mine.start[row], mine.start[row + 1]
-        value, words, length = mine.data[begin:end], mine_ordered.data[begin:end], end - begin
-        head, words_head = mine.prefix[row], mine_ordered.prefix[row]
+        length = mine.start[row + 1] - mine.start[row]
+        head, words_head = mine.prefix[row], step.left_addresses.ordered.prefix[row]
         first_bits, more_bits, last_bits = mine.signature[WORDS * row : WORDS * row + WORDS]
         share = 1 / max(length, 1) if mine.known[row] else np.nan
-        prepare(masks, value)
-        prepare(words_masks, words)
+        my_numbers, count = step.left_addresses.numbers[row], 0
         for n in range(len(asked)):
-            if n == 0 or needed[n] != needed[n - 1]:
-                work[1] += VALUE
-                least = least_similarity(curve, needed[n])
-                missing_will_do = curve.missing >= needed[n]
-                matches_wanted(least, wanted)
-            first, last, least_wanted = row_start[asked[n]], row_start[asked[n] + 1], wanted[4]
+            level = address_step(needed[n], low, scale)
+            first, last = row_start[asked[n]], row_start[asked[n] + 1]
             work[1] += PAIR + ADDRESS * (last - first)
             work[2] += last - first
             for k in range(first, last):
+                at = ADDRESS_WORDS * k
+                known = number_level(my_numbers, addresses[at + NUMBERS])
                 matches = length - np.int64(
-                    popcount(first_bits & ~signatures[WORDS * k])
-                    + popcount(more_bits & ~signatures[WORDS * k + 1])
-                    + popcount(last_bits & ~signatures[WORDS * k + 2])
+                    popcount(first_bits & ~addresses[at])
+                    + popcount(more_bits & ~addresses[at + 1])
+                    + popcount(last_bits & ~addresses[at + 2])
                 )
-                both = matches * (share + shares[k])  # NaN where an address is missing: not less than anything
-                if both < least_wanted:
+                both = matches * (share + shares[at + SHARE])  # NaN where an address is missing: not less than anything
+                if both < wanted[known, level, 4]:
                     continue
-                prefix = common_prefix(head, prefixes[k])
-                words_prefix = common_prefix(words_head, words_prefixes[k])
-                if both < wanted[max(prefix, words_prefix)]:
+                prefix = common_prefix(head, np.uint32(addresses[at + PREFIXES]))
+                words_prefix = common_prefix(words_head, np.uint32(addresses[at + PREFIXES] >> np.uint64(32)))
+                if both < wanted[known, level, max(prefix, words_prefix)]:
                     continue
                 other = rows[k]
                 if other <= row and (order == ASCENDING or (order == ONCE and asked[n] == name)):
                     continue
-                if np.isnan(both):
-                    if not missing_will_do:
-                        continue
-                else:
-                    begin, end = start[other], start[other + 1]
-                    alike = -1.0
-                    if max(length, end - begin) > WORD:
-                        work[1] += 100 * COMPARISON
-                        alike = max(
-                            long_similarity(masks, value, data, begin, end, prefix),
-                            long_similarity(words_masks, words, words_data, begin, end, words_prefix),
-                        )
-                    else:
-                        work[1] += COMPARISON
-                        if both >= wanted[prefix]:
-                            work[1] += 2 * COMPARISON
-                            alike = similarity(masks, value, data, begin, end, prefix, wanted[prefix])
-                        if alike < least and both >= wanted[words_prefix]:
-                            work[1] += 2 * COMPARISON
-                            alike = similarity(
-                                words_masks, words, words_data, begin, end, words_prefix, wanted[words_prefix]
-                            )
-                    if alike < least:
-                        continue
-                if work[3] == len(pairs):
-                    pairs = np.concatenate((pairs, pairs))
-                pairs[work[3], 0], pairs[work[3], 1] = row, other
-                work[3] += 1
-        forget(masks, value)
-        forget(words_masks, words)
+                near.rows[count], near.needed[count], near.both[count] = other, needed[n], both
+                near.numbers[count], near.prefixes[count] = addresses[at + NUMBERS], addresses[at + PREFIXES]
+                near.place[count] = addresses[at + PLACE]
+                count += 1
+                if count == WAITING:
+                    pairs = compare_near(row, count, step, room, pairs, work)
+                    count = 0
+        pairs = compare_near(row, count, step, room, pairs, work)
     return pairs
+
+
+@compiled
+def compare_near(row, count, step, room, pairs, work):
+    """Compare the address of a left row with those that the sieve let through, and note the pairs that reach the goal.
+
+    What a comparison cannot change any more is not compared.
+    """
+    if count == 0:
+        return pairs
+    near, wanted, masks, words_masks = room.near, room.wanted, room.masks, room.words_masks
+    whole_curve, words_curve, numbers_curve = step.address.whole, step.address.words, step.address.numbers
+    low, scale = address_scale(step.address)
+    mine, theirs = step.left_addresses, step.right_addresses
+    data, words_data = theirs.written.data, theirs.ordered.data
+    numbers_most = (numbers_curve.y[0], numbers_curve.y[-1], numbers_curve.missing)  # by `number_level`
+    numbers_doubt = numbers_curve.y[-1] - numbers_curve.y[0]
+    begin, end = mine.written.start[row], mine.written.start[row + 1]
+    value, words = mine.written.data[begin:end], mine.ordered.data[begin:end]
+    head, words_head, my_numbers = mine.written.prefix[row], mine.ordered.prefix[row], mine.numbers[row]
+    prepare(masks, value)
+    prepare(words_masks, words)
+    for n in range(count):
+        other, needed, both = near.rows[n], near.needed[n], near.both[n]
+        work[1] += COMPARISON
+        if np.isnan(both):
+            if whole_curve.missing + words_curve.missing + numbers_curve.missing >= needed:
+                pairs = with_pair(pairs, work, row, other)
+            continue
+        begin = np.int64(near.place[n] & ((np.uint64(1) << np.uint64(LENGTH)) - np.uint64(1)))
+        length = int(near.place[n] >> np.uint64(LENGTH))
+        end = begin + length
+        known = number_level(my_numbers, near.numbers[n])
+        level = address_step(needed, low, scale)
+        needed -= numbers_most[known]
+        least = least_similarity(whole_curve, needed - words_curve.best)
+        if least > 1:
+            continue
+        prefix = common_prefix(head, np.uint32(near.prefixes[n]))
+        words_prefix = common_prefix(words_head, np.uint32(near.prefixes[n] >> np.uint64(32)))
+        alike = -1.0
+        if max(len(value), length) > WORD:
+            work[1] += 100 * COMPARISON
+            alike = max(
+                long_similarity(masks, value, data, begin, end, prefix),
+                long_similarity(words_masks, words, words_data, begin, end, words_prefix),
+            )
+        else:
+            if both >= wanted[known, level, prefix]:
+                work[1] += 2 * COMPARISON
+                alike = similarity(masks, value, data, begin, end, prefix, wanted[known, level, prefix])
+            sure_of = contribution(whole_curve, alike) + words_curve.least - (numbers_doubt if known == 1 else 0.0)
+            if (alike < least or sure_of < needed) and both >= wanted[known, level, words_prefix]:
+                work[1] += 2 * COMPARISON
+                least_shares = wanted[known, level, words_prefix]
+                alike = max(alike, similarity(words_masks, words, words_data, begin, end, words_prefix, least_shares))
+        if alike < least:
+            continue
+        needed -= contribution(whole_curve, alike + SLACK)
+        if known == 1 and numbers_doubt > 0:
+            work[1] += 2 * COMPARISON
+            alike = numbers_similarity(words, words_data[begin:end])
+            needed += numbers_most[1]
+            needed -= contribution(numbers_curve, alike + SLACK)
+        if words_curve.least < needed <= words_curve.best:
+            work[1] += 10 * COMPARISON
+            alike = words_similarity(room.word_masks, room.best, words, words_data[begin:end])
+            needed -= words_curve.missing if np.isnan(alike) else contribution(words_curve, alike + SLACK)
+        else:
+            needed -= words_curve.least
+        if needed <= 0:
+            pairs = with_pair(pairs, work, row, other)
+    forget(masks, value)
+    forget(words_masks, words)
+    return pairs
+
+
+@compiled
+def with_pair(pairs, work, row, other):
+    """The pairs, in a larger array where it is full, with one more."""
+    if work[3] == len(pairs):
+        pairs = np.concatenate((pairs, pairs))
+    pairs[work[3], 0], pairs[work[3], 1] = row, other
+    work[3] += 1
+    return pairs
+
+
+@compiled
+def both_prefixes(written, ordered):
+    """The prefixes of an address as in `Index.address`."""
+    return np.uint64(written) | np.uint64(ordered) << np.uint64(32)
+
+
+@compiled
+def number_level(mine, theirs):
+    """What the bits of two addresses' numbers tell: 0 none in common, 1 perhaps some, 2 missing on a side."""
+    if mine == 0 or theirs == 0:
+        return 2
+    return np.int64(mine & theirs != 0)
+
+
+@compiled
+def address_scale(curves):
+    """The least that addresses contribute, and steps of `wanted_of_addresses` for each of the log-odds above that."""
+    low = curves.whole.least + curves.words.least + curves.numbers.least
+    high = curves.whole.best + curves.words.best + curves.numbers.best
+    return low, LEVELS / max(high - low, SLACK)
+
+
+@compiled
+def address_step(needed, low, scale):
+    """The step of `wanted_of_addresses` for what addresses must contribute: the next lower one."""
+    return np.int64(min(max((needed - low) * scale, 0), LEVELS))
+
+
+@compiled
+def wanted_of_addresses(curves):
+    """Shares of matching characters that two whole addresses must have, as by `matches_wanted`.
+
+    By `number_level`, by what they must contribute (see `address_step`), and by prefix: 3 x (LEVELS + 1) x 5.
+    """
+    wanted, (low, scale) = np.empty((3, LEVELS + 1, 5)), address_scale(curves)
+    numbers = (curves.numbers.y[0], curves.numbers.y[-1], curves.numbers.missing)
+    for level in range(3):
+        for k in range(LEVELS + 1):
+            # the first step is for whatever is less, too
+            needed = low + k / scale - SLACK if k else -np.inf
+            least = least_similarity(curves.whole, needed - numbers[level] - curves.words.best)
+            matches_wanted(least, wanted[level, k])
+    return wanted
+
+
+@compiled
+def room_for(step):
+    """Room to work in for `compare_addresses`."""
+    numbers, prefixes, place = np.empty(WAITING, np.uint64), np.empty(WAITING, np.uint64), np.empty(WAITING, np.uint64)
+    near = Near(np.empty(WAITING, np.int64), numbers, prefixes, place, np.empty(WAITING), np.empty(WAITING))
+    masks, words_masks, word_masks = step.memory.copy(), step.memory.copy(), step.memory.copy()
+    return Room(near, wanted_of_addresses(step.address), masks, words_masks, word_masks, np.empty(len(step.memory)))
+
+
+@compiled
+def meet(begin, end, step, most_addresses, most_pairs):
+    """Row pairs (n x 2) that share a number and can reach the goal, of the left rows from one place to another.
+
+    Like `walk`, with the same limits; pairs that share two numbers come twice.
+    """
+    goal, index, first_curve, last_curve = step.goal, step.meetings, step.first, step.last
+    first_masks, last_masks, room = step.memory.copy(), step.memory.copy(), room_for(step)
+    first_rising, last_rising, (low, scale) = np.empty(5), np.empty(5), address_scale(step.address)
+    near, wanted = room.near, room.wanted
+    matches_wanted(rise(first_curve), first_rising)
+    matches_wanted(rise(last_curve), last_rising)
+    names_least = goal.driver_least
+    written, mine = step.right_addresses.written, step.left_addresses.written
+    pairs, work = np.empty((64, 2), np.int64), np.zeros(4, np.int64)
+    for place in range(begin, end):
+        row, count = step.rows[place], 0
+        first, last = step.left_first.code[row], step.left_last.code[row]
+        first_text, last_text = step.left_first.values, step.left_last.values
+        prepare(first_masks, first_text.data[first_text.start[first] : first_text.start[first + 1]])
+        prepare(last_masks, last_text.data[last_text.start[last] : last_text.start[last + 1]])
+        for number in index.number[index.number_start[row] : index.number_start[row + 1]]:
+            work[1] += VALUE + 2 * PAIR * (index.start[number + 1] - index.start[number])
+            for other in index.rows[index.start[number] : index.start[number + 1]]:
+                if goal.order == ASCENDING and other <= row:
+                    continue
+                other_first, other_last = step.right_first.code[other], step.right_last.code[other]
+                if (other_first == NONE or other_last == NONE) and not goal.missing:
+                    continue
+                # what cannot be decided by characters alone counts as the best at first
+                gained, more = at_most(first_curve, step.left_first, first, step.right_first, other_first, first_rising)
+                added, yet_more = at_most(last_curve, step.left_last, last, step.right_last, other_last, last_rising)
+                if gained + added < names_least:
+                    continue
+                if more:
+                    work[1] += COMPARISON
+                    gained = name_gain(first_curve, first_masks, step.left_first, first, step.right_first, other_first)
+                    if gained + added < names_least:
+                        continue
+                if yet_more:
+                    work[1] += COMPARISON
+                    added = name_gain(last_curve, last_masks, step.left_last, last, step.right_last, other_last)
+                    if gained + added < names_least:
+                        continue
+                work[1] += ADDRESS + COMPARISON
+                work[2] += 1
+                needed = goal.least - gained - added
+                length, other_length = (
+                    mine.start[row + 1] - mine.start[row],
+                    written.start[other + 1] - written.start[other],
+                )
+                matches = length
+                for k in range(WORDS):
+                    matches -= np.int64(
+                        popcount(mine.signature[WORDS * row + k] & ~written.signature[WORDS * other + k])
+                    )
+                both = matches * (1 / length + 1 / other_length)
+                if both < wanted[1, address_step(needed, low, scale), 4]:
+                    continue
+                near.rows[count], near.needed[count], near.both[count] = other, needed, both
+                near.numbers[count] = step.right_addresses.numbers[other]
+                near.prefixes[count] = both_prefixes(written.prefix[other], step.right_addresses.ordered.prefix[other])
+                near.place[count] = np.uint64(written.start[other]) | np.uint64(other_length) << np.uint64(LENGTH)
+                count += 1
+                if count == WAITING:
+                    pairs = compare_near(row, count, step, room, pairs, work)
+                    count = 0
+        pairs = compare_near(row, count, step, room, pairs, work)
+        forget(first_masks, first_text.data[first_text.start[first] : first_text.start[first + 1]])
+        forget(last_masks, last_text.data[last_text.start[last] : last_text.start[last + 1]])
+        if work[2] > most_addresses or work[3] > most_pairs:
+            break
+    return pairs[: work[3]], work
+
+
+@inlined
+def at_most(curve, left, code, right, other, rising):
+    """The most that a pair of names contributes, by its characters, and whether it may be less."""
+    if other == NONE:
+        return curve.missing, False
+    length, other_length = (
+        left.values.start[code + 1] - left.values.start[code],
+        (right.values.start[other + 1] - right.values.start[other]),
+    )
+    matches = length - np.int64(popcount(left.values.signature[code] & ~right.values.signature[other]))
+    both = matches * (1 / max(length, 1) + 1 / max(other_length, 1))
+    if both < rising[common_prefix(left.values.prefix[code], right.values.prefix[other])]:
+        return curve.y[0], False
+    return curve.y[-1], True
+
+
+@inlined
+def name_gain(curve, masks, left, code, right, other):
+    """What a pair of names contributes, a little more to be safe."""
+    value = left.values.data[left.values.start[code] : left.values.start[code + 1]]
+    begin, end = right.values.start[other], right.values.start[other + 1]
+    prefix = common_prefix(left.values.prefix[code], right.values.prefix[other])
+    if max(len(value), end - begin) <= WORD:
+        alike = similarity(masks, value, right.values.data, begin, end, prefix, -1.0)
+    else:
+        alike = long_similarity(masks, value, right.values.data, begin, end, prefix)
+    return contribution(curve, alike + SLACK)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from common.linkage.batch import batch_pairs
 from common.linkage.decision import decide
-from common.linkage.model import STARTING_MODEL
+from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
 from common.people_db import (
@@ -186,7 +186,7 @@ def test_a_load_writes_people_decisions_and_quarantine(people_db: str) -> None:
     assert spare["person_id"] == inserted["person_id"]
     assert {spare["record_key"], spare["matched_record_key"]} == twins
     assert spare["score"] >= MODEL.accept_at
-    assert set(spare["vector"]) == {"first_name", "last_name", "address", "swapped"}
+    assert set(spare["vector"]) == set(COMPARISON_VECTOR)
     assert (spare["model_version"], spare["run_id"]) == (MODEL.version, "run 1")
     assert stored["quarantine"] == [
         {

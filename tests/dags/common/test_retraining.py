@@ -24,7 +24,7 @@ from common.settings import PARAMS, PROMOTION_MARGIN
 from common.source import SourceError
 
 PEOPLE = training.MIN_PEOPLE
-SHIPPED = "... + swapped names"
+SHIPPED = "... + address parts"
 
 
 @pytest.fixture(autouse=True)

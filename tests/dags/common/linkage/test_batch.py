@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 from common.linkage.batch import batch_pairs, usable
+from common.linkage.comparison import numbers_similarity, words_similarity
 from common.linkage.model import STARTING_MODEL
 from common.linkage.standardise import STANDARDISED
 from hypothesis import example, given, settings
@@ -58,13 +59,20 @@ def expected_score(left: Person, right: Person) -> float:
         similarity = jaro_winkler_similarity(a, b)
         return float(curve([max(similarity, jaro_winkler_similarity(*words)) if name == "address" else similarity])[0])
 
+    def parts(a: str | None, b: str | None) -> float:
+        similarities = (words_similarity, numbers_similarity)
+        of = [math.nan if a is None or b is None else similarity(a, b) for similarity in similarities]
+        return float(sum(MODEL.curves[name](of[n]) for n, name in enumerate(("address_words", "address_numbers"))))
+
     def log_odds(first: str | None, last: str | None) -> float:
         return term("first_name", left[0], first) + term("last_name", left[1], last)
 
     names = log_odds(right[0], right[1])
     if None not in (*left[:2], *right[:2]):
         names = max(names, log_odds(right[1], right[0]) + MODEL.swapped)
-    return 1 / (1 + math.exp(-(MODEL.intercept + names + term("address", left[2], right[2]))))
+    return 1 / (
+        1 + math.exp(-(MODEL.intercept + names + term("address", left[2], right[2]) + parts(left[2], right[2])))
+    )
 
 
 def found(pairs: pa.Table) -> dict[tuple[str, Any], float]:

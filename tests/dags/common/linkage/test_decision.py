@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from common.linkage.decision import DECISIONS, Decision, Reason, decide
-from common.linkage.model import STARTING_MODEL
+from common.linkage.model import SIMILARITIES, STARTING_MODEL
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -39,7 +39,7 @@ def pairs(*rows: Pair) -> pa.Table:
             "other_record_key": pa.array([o if isinstance(o, str) else None for _, o, _ in rows], pa.string()),
             "first_name": pa.array([score for _, _, score in rows], pa.float64()),
             "last_name": pa.array([1.0] * len(rows), pa.float64()),
-            "address": pa.array([None] * len(rows), pa.float64()),
+            **{name: pa.array([None] * len(rows), pa.float64()) for name in SIMILARITIES[2:]},
             "swapped": pa.array([False] * len(rows), pa.bool_()),
             "score": pa.array([score for _, _, score in rows], pa.float64()),
             "household": pa.array([False] * len(rows), pa.bool_()),

@@ -35,7 +35,8 @@ def models(draw: st.DrawFn) -> LinkageModel:
 
 
 def vector(first: float, last: float, address: float, swapped: bool = False) -> dict[str, list[Any]]:
-    return {"first_name": [first], "last_name": [last], "address": [address], "swapped": [swapped]}
+    parts = {"address": [address], "address_words": [address], "address_numbers": [address]}
+    return {"first_name": [first], "last_name": [last], **parts, "swapped": [swapped]}
 
 
 @given(models(), similarities, similarities, similarities, st.sampled_from(SIMILARITIES), similarities, st.booleans())
@@ -154,7 +155,6 @@ def test_a_curve_that_candidates_could_not_rely_on_is_refused(
         {"margin": -1.0},
         {"margin": math.inf},
         {"margin": "0.5"},
-        {"curves": {}},
         {"curves": {**STARTING_MODEL.to_dict()["curves"], "shoe_size": {"similarities": [1], "log_odds": [1]}}},
         {"curves": {name: {"similarities": [1.0]} for name in SIMILARITIES}},
         {"curves": {name: {"similarities": "1", "log_odds": [1], "missing": 0} for name in SIMILARITIES}},
@@ -187,6 +187,7 @@ def test_the_starting_model_in_words() -> None:
     same, typo, other = 1.0, 0.95, 0.4
     assert model.score(vector(same, same, same))[0] >= model.accept_at
     assert model.score(vector(typo, typo, typo))[0] >= model.accept_at
-    assert model.score(vector(same, same, other))[0] < model.review_at, "a namesake elsewhere is somebody else"
+    elsewhere = {**vector(same, same, other), "address_words": [0.0], "address_numbers": [0.0]}
+    assert model.score(elsewhere)[0] < model.review_at, "a namesake elsewhere is somebody else"
     assert model.score(vector(other, other, same))[0] < model.accept_at, "neighbours are not one person"
     assert model.score(vector(same, same, math.nan))[0] < model.accept_at, "a name alone is no proof"

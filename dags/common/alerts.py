@@ -21,6 +21,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
 if TYPE_CHECKING:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
-    from airflow.sdk import DAG, Connection
+    from airflow.sdk import DAG
     from sqlalchemy.orm import Session
 
 log = logging.getLogger(__name__)
@@ -225,16 +226,21 @@ def _reason(exception: BaseException | str | None) -> str:
 
 
 def _smtp_for_another_thread() -> "SmtpHook":
-    """A mail connection that asks Airflow for nothing any more: its talk with a task is not made for two threads."""
+    """A mail connection that asks Airflow for nothing any more: its talk with a task is not made for two threads.
+
+    Even reading the extra of a connection talks, to mask what may be secret in it.
+    """
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
     smtp = SmtpHook()
-    connection: Future[Connection] = Future()
+    copy: Future[SimpleNamespace] = Future()
     try:
-        connection.set_result(smtp.get_connection(smtp.smtp_conn_id))
+        connection = smtp.get_connection(smtp.smtp_conn_id)
+        parts = ("host", "port", "login", "password", "extra_dejson")
+        copy.set_result(SimpleNamespace(**{part: getattr(connection, part) for part in parts}))
     except Exception as error:  # shown by the mail that cannot be sent, if there is one
-        connection.set_exception(error)
-    smtp.get_connection = lambda conn_id: connection.result()  # type: ignore[method-assign]
+        copy.set_exception(error)
+    smtp.get_connection = lambda conn_id: copy.result()  # type: ignore[assignment,method-assign,return-value]
     return smtp
 
 

@@ -238,7 +238,7 @@ def _plot_vectors(rows: Iterable[Mapping[str, Any]]) -> "Figure":
 def contributions(row: Mapping[str, Any]) -> dict[str, float]:
     """What each term of the model added to the log-odds of a stored decision, the intercept first."""
     terms = json.loads(row["contributions"])
-    return {name: terms[name] for name in ("intercept", *COMPARISON_VECTOR)}
+    return {name: terms[name] for name in ("intercept", *COMPARISON_VECTOR) if name in terms}
 
 
 def explained(row: Mapping[str, Any]) -> str:

@@ -58,6 +58,7 @@ def airflow(airflow_home: Path, postgres: Server) -> Iterator[Airflow]:
     with pytest.MonkeyPatch.context() as patch:
         postgres.create_database("people_cli")
         patch.setenv("AIRFLOW_CONN_PEOPLE_DB", people_db_connection(postgres.socket_folder, "people_cli"))
+        patch.setenv("DEDUPE_REPORTS_DIR", str(airflow_home / "reports of commands"))
         yield Airflow(airflow_home, postgres.dsn("people_cli"))
 
 
@@ -119,7 +120,7 @@ def test_the_tasks_together_did_what_a_run_does(airflow: Airflow, one_by_one: ob
     numbers = airflow.people("SELECT received, quarantined, duplicates, review, inserted FROM batches")
     assert numbers == [(4, 1, 1, 0, 2)]
     assert {name for (name,) in airflow.people("SELECT first_name FROM people")} == {"Anne", "Bob"}
-    (page,) = (airflow.home / "reports").glob("*.html")
+    (page,) = (airflow.home / "reports of commands").glob("*.html")
     assert "Ann" not in page.read_text()
 
 

@@ -20,8 +20,6 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 
 from common.linkage.candidates import candidate_pairs
 from common.linkage.comparison import comparison_vectors
@@ -366,6 +364,8 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     Raises:
         ValueError: the pairs are all of one kind.
     """
+    from sklearn.linear_model import LogisticRegression  # two seconds, and most runs fit nothing
+
     pairs = pairs.filter(pc.and_not(pc.equal(pairs["split"], TRAIN), pairs["household"]))
     vectors = _vectors(pairs, formula.swapped)
     names, features = zip(*_features(formula, vectors), strict=True)
@@ -502,6 +502,8 @@ class _Split:
         return min(float(self.weight[pairs & ~self.returning[self.record]].sum()) / max(self.new_records, 1), 1.0)
 
     def results(self) -> Results:
+        from sklearn.metrics import log_loss
+
         accepted = self.acceptable >= self.model.accept_at
         found = self.score >= self.model.review_at
         judged = ~self.household

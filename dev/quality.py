@@ -60,7 +60,7 @@ NEAR = 0.001
 LEAST_MEAN = 0.6
 """Pairs whose plain similarities have a lower mean are not looked at."""
 
-FLOORS = {"febrl1": 0.98, "febrl2": 0.96, "febrl3": 0.955, "febrl4": 0.98}
+FLOORS = {"febrl1": 0.99, "febrl2": 0.975, "febrl3": 0.97, "febrl4": 0.99}
 """F1 of the shipped model, accepted or in review: a little below what was reached. Below it, `make quality` fails."""
 
 

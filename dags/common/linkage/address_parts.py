@@ -8,7 +8,6 @@ stand side by side. A number is a word with a digit; it is compared exactly, whi
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from common.linkage.comparison import ALIKE, Rows
 from common.linkage.jaro_winkler import (
@@ -22,8 +21,6 @@ from common.linkage.jaro_winkler import (
     prepare,
     similarity,
 )
-
-Bits = npt.NDArray[np.uint64]
 
 
 class Meetings(NamedTuple):

@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT / "dags"))
 from common.linkage.comparison import comparison_vectors
 from common.linkage.model import STARTING_MODEL, LinkageModel
 
-IN_FLIGHT = 3  # runs queued at once
+IN_FLIGHT = 3  # runs at once, so that they also meet in `load`
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,11 @@ def main(args: list[str]) -> int:
     with server.use():
         live = Live(folder / "home", server)
         # No runs of the schedule, and no retraining: one model must have decided all.
-        live.edit("dedupe_people.py", ('schedule="@daily"', "schedule=None"))
+        live.edit(
+            "dedupe_people.py",
+            ('schedule="@daily"', "schedule=None"),
+            ("max_active_runs=1", f"max_active_runs={IN_FLIGHT}"),
+        )
         say(f"{given.runs} runs of {given.rows} records; everything lies in {folder}, and stays if something is wrong")
         begin = time.monotonic()
         with live.running():

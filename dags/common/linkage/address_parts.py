@@ -52,11 +52,11 @@ def number_bits(data, start):
     """One bit for every number of each value; two values without a bit in common share no number."""
     bits = np.zeros(len(start) - 1, np.uint64)
     for i in range(len(bits)):
-        word, end = start[i], start[i]
+        end = start[i]
         while end < start[i + 1]:
-            word, end = _next_word(data, end, start[i + 1])
-            if _has_digit(data, word, end):
-                bits[i] |= np.uint64(1) << (_hash(data, word, end) >> np.uint64(58))
+            _, end, value, number = next_word(data, end, start[i + 1])
+            if number:
+                bits[i] |= np.uint64(1) << (value >> np.uint64(58))
     return bits
 
 
@@ -65,13 +65,13 @@ def _hashes(data, start):
     """The hashes of all numbers, one value behind the other, and where those of each value start."""
     hashes, first, count = np.empty(len(start) + 2, np.uint64), np.zeros(len(start), np.int64), 0
     for i in range(len(start) - 1):
-        word, end = start[i], start[i]
+        end = start[i]
         while end < start[i + 1]:
-            word, end = _next_word(data, end, start[i + 1])
-            if _has_digit(data, word, end):
+            _, end, value, number = next_word(data, end, start[i + 1])
+            if number:
                 if count == len(hashes):
                     hashes = np.concatenate((hashes, hashes))
-                hashes[count] = _hash(data, word, end)
+                hashes[count] = value
                 count += 1
         first[i + 1] = count
     return hashes[:count], first
@@ -85,20 +85,17 @@ def _bearers(data, start, known):
         perhaps[value >> np.uint64(48)] = True
     found, count = np.empty((2, 1024), np.int64), 0  # numbers, and their rows
     for i in range(len(start) - 1):
-        word, end = start[i], start[i]
+        end = start[i]
         while end < start[i + 1]:
-            word, end = _next_word(data, end, start[i + 1])
-            if not _has_digit(data, word, end):
+            _, end, value, number = next_word(data, end, start[i + 1])
+            if not number or not perhaps[value >> np.uint64(48)]:
                 continue
-            value = _hash(data, word, end)
-            if not perhaps[value >> np.uint64(48)]:
-                continue
-            number = np.searchsorted(known, value)
-            if number == len(known) or known[number] != value:
+            place = np.searchsorted(known, value)
+            if place == len(known) or known[place] != value:
                 continue
             if count == found.shape[1]:
                 found = np.concatenate((found, found), axis=1)
-            found[0, count], found[1, count] = number, i
+            found[0, count], found[1, count] = place, i
             count += 1
     first = np.zeros(len(known) + 1, np.int64)
     for n in range(count):
@@ -113,35 +110,24 @@ def _bearers(data, start, known):
 
 
 @compiled
-def _next_word(data, position, end):
-    """Begin and end of the first word from a position on; both are `end` where there is none."""
+def next_word(data, position, end):
+    """The first word from a position on: begin and end (both `end` where there is none), hash, whether it is a number.
+
+    Equal words have equal hashes (FNV-1a), different ones nearly always others.
+    """
     while position < end and data[position] == SPACE:
         position += 1
-    begin = position
+    begin, number, value = position, False, np.uint64(14695981039346656037)
     while position < end and data[position] != SPACE:
+        number |= 48 <= data[position] <= 57
+        value = (value ^ np.uint64(data[position])) * np.uint64(1099511628211)
         position += 1
-    return begin, position
+    return begin, position, value ^ (value >> np.uint64(29)), number
 
 
 @compiled
-def _has_digit(data, begin, end):
-    for k in range(begin, end):  # noqa: SIM110 - compiled
-        if 48 <= data[k] <= 57:
-            return True
-    return False
-
-
-@compiled
-def _hash(data, begin, end):
-    """FNV-1a; equal words have equal hashes, different ones nearly always others."""
-    value = np.uint64(14695981039346656037)
-    for k in range(begin, end):
-        value = (value ^ np.uint64(data[k])) * np.uint64(1099511628211)
-    return value ^ (value >> np.uint64(29))
-
-
-@compiled
-def _equal(data, begin, end, other_data, other_begin, other_end):
+def equal_words(data, begin, end, other_data, other_begin, other_end):
+    """Whether two words are the same."""
     if end - begin != other_end - other_begin:
         return False
     for k in range(end - begin):  # noqa: SIM110 - compiled
@@ -156,21 +142,21 @@ def numbers_similarity(mine, theirs):
     my_count, their_count, shared = 0, 0, 0
     last_begin, last_end, word, end = 0, 0, 0, 0
     while end < len(mine):
-        word, end = _next_word(mine, end, len(mine))
-        if not _has_digit(mine, word, end) or _equal(mine, word, end, mine, last_begin, last_end):
+        word, end, _, number = next_word(mine, end, len(mine))
+        if not number or equal_words(mine, word, end, mine, last_begin, last_end):
             continue
         last_begin, last_end = word, end
         my_count += 1
         other, other_end = 0, 0
         while other_end < len(theirs):
-            other, other_end = _next_word(theirs, other_end, len(theirs))
-            if _equal(mine, word, end, theirs, other, other_end):
+            other, other_end, _, _ = next_word(theirs, other_end, len(theirs))
+            if equal_words(mine, word, end, theirs, other, other_end):
                 shared += 1
                 break
     last_begin, last_end, word, end = 0, 0, 0, 0
     while end < len(theirs):
-        word, end = _next_word(theirs, end, len(theirs))
-        if _has_digit(theirs, word, end) and not _equal(theirs, word, end, theirs, last_begin, last_end):
+        word, end, _, number = next_word(theirs, end, len(theirs))
+        if number and not equal_words(theirs, word, end, theirs, last_begin, last_end):
             last_begin, last_end = word, end
             their_count += 1
     if my_count == 0 or their_count == 0:
@@ -194,17 +180,17 @@ def words_similarity(masks, best, mine, theirs):
     covered, length = 0.0, 0
     last_begin, last_end, word, end = 0, 0, 0, 0
     while end < len(mine):
-        word, end = _next_word(mine, end, len(mine))
-        if word == end or _has_digit(mine, word, end) or _equal(mine, word, end, mine, last_begin, last_end):
+        word, end, _, number = next_word(mine, end, len(mine))
+        if word == end or number or equal_words(mine, word, end, mine, last_begin, last_end):
             continue
         last_begin, last_end = word, end
         value, most = mine[word:end], 0.0
         prepare(masks, value)
         other, other_end = 0, 0
         while other_end < len(theirs):
-            other, other_end = _next_word(theirs, other_end, len(theirs))
+            other, other_end, _, number = next_word(theirs, other_end, len(theirs))
             shorter, longer = min(end - word, other_end - other), max(end - word, other_end - other)
-            if other == other_end or 1 + shorter / longer < wanted[4] or _has_digit(theirs, other, other_end):
+            if other == other_end or number or 1 + shorter / longer < wanted[4]:
                 continue
             prefix = 0
             while prefix < min(4, shorter) and mine[word + prefix] == theirs[other + prefix]:
@@ -221,8 +207,8 @@ def words_similarity(masks, best, mine, theirs):
     their_covered, their_length = 0.0, 0
     last_begin, last_end, word, end = 0, 0, 0, 0
     while end < len(theirs):
-        word, end = _next_word(theirs, end, len(theirs))
-        if word == end or _has_digit(theirs, word, end) or _equal(theirs, word, end, theirs, last_begin, last_end):
+        word, end, _, number = next_word(theirs, end, len(theirs))
+        if word == end or number or equal_words(theirs, word, end, theirs, last_begin, last_end):
             continue
         last_begin, last_end = word, end
         their_covered += (end - word) * best[word]

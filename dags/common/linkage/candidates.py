@@ -37,14 +37,15 @@ import pyarrow.compute as pc
 
 from common.linkage.address_parts import Meetings, meetings
 from common.linkage.comparison import COLUMNS, Rows, comparison_vectors
+from common.linkage.dictionary import NONE
 from common.linkage.jaro_winkler import memory
 from common.linkage.model import LinkageModel
 from common.linkage.walk import (
     ANY,
     ASCENDING,
-    NONE,
     ONCE,
     SLACK,
+    AddressComparison,
     AddressCurves,
     Goal,
     Index,
@@ -57,6 +58,7 @@ from common.linkage.walk import (
     steps,
     walk,
 )
+from common.linkage.word_sieve import NO_SIEVE, NO_WORDS, alike_words
 
 SAMPLE = 60
 """Left records on which the cost of a pass is measured beforehand."""
@@ -159,11 +161,13 @@ def candidate_pairs(
     others = left if right is None else right
     lowest = at * (1 - 1e-15)  # the score itself is rounded too
     least = math.log(lowest) - math.log1p(-lowest) - model.intercept - SLACK
-    records = Records(left)
+    by_words = steps(model.curve("address_words"))
+    with_words = by_words.best > by_words.least
+    records = Records(left, with_words)
     found = [np.empty((0, 2), np.int64)]
     held = len(others) if right is None else budget.rows
     for begin in range(0, len(others), max(held, 1)):
-        other_records = records if right is None else Records(others.slice(begin, held))
+        other_records = records if right is None else Records(others.slice(begin, held), with_words)
         try:
             rows = _find(records, other_records, model, least, budget, progress)
         except _OverBudgetError as error:
@@ -251,7 +255,7 @@ def _find(
 
     If `right` is `left`, they may come in either order, or both.
     """
-    plan = _Search(left, right, model, least).plan()
+    plan = _Search(left, right, model, least, budget.cores).plan()
     expected = Work(*(sum(values) for values in zip(*plan.works, Work(0, 0, 0, 0), strict=True)))
     if expected.addresses > budget.comparisons or expected.pairs > budget.pairs:
         raise _OverBudgetError(expected)
@@ -261,14 +265,17 @@ def _find(
 class _Search:
     """Which passes find all pairs of two tables, or of one with itself."""
 
-    def __init__(self, left: Records, right: Records, model: LinkageModel, least: float) -> None:
+    def __init__(self, left: Records, right: Records, model: LinkageModel, least: float, cores: int) -> None:
         self.left, self.right, self.within = left, right, right is left
         self.first, self.last = steps(model.curve("first_name")), steps(model.curve("last_name"))
         self.address = AddressCurves(
             *(steps(model.curve(name)) for name in ("address", "address_words", "address_numbers"))
         )
         self.least, self.swapped = least, model.swapped
-        self.room = memory(*left.texts(), *right.texts())
+        without = any(side.addresses.words is NO_WORDS for side in (left, right))
+        alike = NO_SIEVE if without else alike_words(left.words, right.words, cores)
+        room = memory(*left.texts(), *right.texts())
+        self.addresses = AddressComparison(left.addresses, right.addresses, self.address, alike, room)
 
     def plan(self) -> _Plan:
         """The cheapest passes, by what they take on a sample."""
@@ -336,21 +343,17 @@ class _Search:
             left_last=self.left.names(left_last),
             right_first=self.right.names(right_first),
             right_last=self.right.names(right_last),
-            left_addresses=self.left.addresses,
-            right_addresses=self.right.addresses,
             first=self.first,
             last=self.last,
-            address=self.address,
+            addresses=self.addresses,
             goal=goal._replace(driver_least=goal.least - goal.address_most),
-            memory=self.room,
         )
 
     def _led(self, by: str, other_by: str, left: _Group, right: _Group, goal: Goal, driver_least: float) -> Pass:
         """A pass led by the left name `by`, which meets the right name `other_by`."""
         curves = (self.first, self.last) if by == "first" else (self.last, self.first)
-        addresses = self.left.addresses, self.right.addresses
         goal = goal._replace(driver_least=driver_least)
-        return Pass(left.by(by), right.by(other_by), *addresses, *curves, self.address, goal, self.room)
+        return Pass(left.by(by), right.by(other_by), *curves, self.addresses, goal)
 
     def _splits(self, arrangement: _Arrangement, left: _Group, right: _Group) -> Iterator[list[Pass]]:
         """Alternatives that find the same pairs: first names that contribute at least a split, and the rest.

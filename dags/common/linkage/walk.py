@@ -10,7 +10,6 @@ that is needed; that test takes a nanosecond and removes nearly all.
 Plain arrays only, so that threads run side by side; nothing here knows a model beyond its curves.
 """
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from common.linkage.address_parts import Meetings, number_bits, numbers_similarity, words_similarity
 from common.linkage.comparison import COLUMNS, Rows
+from common.linkage.dictionary import COMPARISON, NONE, Dictionary, dictionary, similar_values
 from common.linkage.jaro_winkler import (
     WORD,
     Texts,
@@ -36,12 +36,10 @@ from common.linkage.jaro_winkler import (
     texts,
 )
 from common.linkage.model import Curve, Floats
+from common.linkage.word_sieve import NO_WORDS, Alike, Words, cover, most_covered, uncover, words_at, words_of
 
 SLACK = 1e-9
 """Log-odds and similarities by which the walk is more generous than the reference."""
-
-NONE = -1
-"""Code of a missing value."""
 
 WORDS = 3
 """Words in the signature of an address: room for five occurrences of each character."""
@@ -58,8 +56,8 @@ LENGTH = 44
 WAITING = 4096
 """Name pairs that are collected before their addresses are compared."""
 
-COMPARISON, VALUE, PAIR, ADDRESS = 60, 40, 8, 8
-"""What one of each takes in ns, roughly: a name similarity, a driver value, a name pair, an address pair."""
+VALUE, PAIR, ADDRESS = 40, 8, 8
+"""What one of each takes in ns, roughly, beside a `COMPARISON`: a driver value, a name pair, an address pair."""
 
 ANY, ASCENDING, ONCE = range(3)
 """Which pairs of a table with itself a pass looks at: both orders, left row < right row, or either order once."""
@@ -73,13 +71,6 @@ class Steps(NamedTuple):
     missing: float
     least: float
     best: float
-
-
-class Dictionary(NamedTuple):
-    """The distinct values of a name. Values of one length and first letter stand together, as a group."""
-
-    values: Texts
-    group: Rows  # where each group starts, and where the last one ends
 
 
 class Index(NamedTuple):
@@ -99,6 +90,7 @@ class Index(NamedTuple):
             signature, the bits of its numbers, its share as in `share` (NaN where it is missing), the two prefixes, as
             written below and with ordered words above, and where it begins below its length.
         address_share: the same memory as floats.
+        words: the words of these addresses, likewise in this order.
     """
 
     driver: Dictionary
@@ -113,13 +105,15 @@ class Index(NamedTuple):
     rows: Rows
     address: npt.NDArray[np.uint64]
     address_share: Floats
+    words: Words
 
 
 class Addresses(NamedTuple):
-    """The addresses of all rows of a table, as written and with ordered words, and the bits of their numbers."""
+    """All addresses of a table, as written and with ordered words; their words and the bits of their numbers."""
 
     written: Texts
     ordered: Texts
+    words: Words
     numbers: npt.NDArray[np.uint64]
 
 
@@ -151,18 +145,25 @@ class Goal(NamedTuple):
     order: int
 
 
+class AddressComparison(NamedTuple):
+    """What it takes to compare the addresses of two tables."""
+
+    left: Addresses
+    right: Addresses
+    curves: AddressCurves
+    alike: Alike
+    memory: npt.NDArray[np.uint64]  # empty, see `memory`
+
+
 class Pass(NamedTuple):
     """One walk: who is compared with whom, by which curves, towards what."""
 
     left: Index
     right: Index
-    left_addresses: Addresses
-    right_addresses: Addresses
     driver: Steps
     follower: Steps
-    address: AddressCurves
+    addresses: AddressComparison
     goal: Goal
-    memory: npt.NDArray[np.uint64]  # empty, see `memory`
 
 
 class Names(NamedTuple):
@@ -181,13 +182,10 @@ class Meeting(NamedTuple):
     left_last: Names
     right_first: Names
     right_last: Names
-    left_addresses: Addresses
-    right_addresses: Addresses
     first: Steps
     last: Steps
-    address: AddressCurves
+    addresses: AddressComparison
     goal: Goal  # driver_least: of both names together
-    memory: npt.NDArray[np.uint64]
 
 
 class Near(NamedTuple):
@@ -198,6 +196,7 @@ class Near(NamedTuple):
     prefixes: npt.NDArray[np.uint64]
     place: npt.NDArray[np.uint64]
     needed: Floats  # log-odds that the addresses must contribute
+    words: Floats  # what their words contribute at most
     both: Floats  # shares of matching characters, NaN where an address is missing
 
 
@@ -206,6 +205,7 @@ class Room(NamedTuple):
 
     near: Near
     wanted: Floats  # see `wanted_of_addresses`
+    covers: npt.NDArray[np.float32]  # see `cover`
     masks: npt.NDArray[np.uint64]
     words_masks: npt.NDArray[np.uint64]
     word_masks: npt.NDArray[np.uint64]
@@ -231,15 +231,15 @@ class Work(NamedTuple):
 class Records:
     """A table of standardised records, encoded for walks."""
 
-    def __init__(self, table: pa.Table) -> None:
-        """Encode; raises ValueError where a value is not ASCII."""
+    def __init__(self, table: pa.Table, with_words: bool) -> None:
+        """Encode, the words of addresses only if they count; raises ValueError where a value is not ASCII."""
         with ThreadPoolExecutor(3) as pool:
-            first = pool.submit(_dictionary, _whole(table, "first_name"))
-            last = pool.submit(_dictionary, _whole(table, "last_name"))
-            addresses = pool.submit(_addresses, _whole(table, "address"))
+            first = pool.submit(dictionary, _whole(table, "first_name"))
+            last = pool.submit(dictionary, _whole(table, "last_name"))
+            addresses = pool.submit(_addresses, _whole(table, "address"), with_words)
         self.first, self.first_code = first.result()
         self.last, self.last_code = last.result()
-        self.addresses = addresses.result()
+        self.addresses, self.words = addresses.result()
 
     def texts(self) -> tuple[Texts, ...]:
         """All values of the table."""
@@ -288,6 +288,7 @@ class Records:
             rows=rows,
             address=address.ravel(),
             address_share=address.ravel().view(np.float64),
+            words=words_at(self.addresses.words, rows),
         )
 
 
@@ -317,23 +318,12 @@ def _whole(table: pa.Table, field: str) -> pa.Array:
     return pa.concat_arrays([pa.nulls(0, pa.large_string()), *chunks])
 
 
-def _dictionary(column: pa.Array) -> tuple[Dictionary, Rows]:
-    """The distinct values of a name, and the code of every row."""
-    encoded = column.dictionary_encode()
-    found = texts(encoded.dictionary)
-    kind = np.diff(found.start) * 256 + (found.prefix & 255)
-    order = np.argsort(kind, kind="stable")
-    group = np.append(np.flatnonzero(np.diff(kind[order], prepend=-1)), len(order))
-    rank = np.full(len(order) + 1, NONE, np.int64)
-    rank[order] = np.arange(len(order))
-    codes = encoded.indices.fill_null(NONE).to_numpy(zero_copy_only=False)
-    return Dictionary(texts(encoded.dictionary.take(pa.array(order))), group), rank[codes]
-
-
-def _addresses(column: pa.Array) -> Addresses:
-    """All addresses, in the order of the rows."""
+def _addresses(column: pa.Array, with_words: bool) -> tuple[Addresses, Dictionary]:
+    """All addresses, in the order of the rows, and their distinct words."""
     written = texts(column, words=WORDS)
-    return Addresses(written, ordered_texts(written), number_bits(written.data, written.start))
+    ordered = ordered_texts(written)
+    known, words = words_of(ordered) if with_words else (dictionary(column[:0])[0], NO_WORDS)
+    return Addresses(written, ordered, words, number_bits(written.data, written.start)), known
 
 
 @compiled
@@ -378,44 +368,12 @@ def similar_drivers(code, step, masks, codes, log_odds, work):
     """Note the right driver values that contribute enough beside a left one, and their log-odds; return how many."""
     goal, dictionary, count = step.goal, step.right.driver, 0
     if code != NONE:
-        wanted = np.empty(5)
-        least = least_similarity(step.driver, goal.driver_least)
-        matches_wanted(least, wanted)
         mine = step.left.driver.values
-        value, head = mine.data[mine.start[code] : mine.start[code + 1]], mine.prefix[code]
-        bits, length = mine.signature[code], len(value)
-        data, start, prefixes = dictionary.values.data, dictionary.values.start, dictionary.values.prefix
-        signatures = dictionary.values.signature
-        prepare(masks, value)
-        for g in range(len(dictionary.group) - 1):
-            begin, end = dictionary.group[g], dictionary.group[g + 1]
-            if goal.order == ONCE:
-                begin = max(begin, code)
-            if begin >= end:
-                continue
-            other_length = start[begin + 1] - start[begin]
-            same_letter = (prefixes[begin] ^ head) & np.uint32(255) == 0
-            shares = 1 / max(length, 1) + 1 / max(other_length, 1)
-            matches = math.ceil(wanted[4 if same_letter else 0] / shares)
-            if matches > min(length, other_length):
-                continue
-            spare = length - matches
-            work[0] += end - begin
-            for j in range(begin, end):
-                different = np.int64(popcount(bits & ~signatures[j]))
-                if different <= spare:
-                    prefix = common_prefix(head, prefixes[j])
-                    if (length - different) * shares < wanted[prefix]:
-                        continue
-                    work[0] += COMPARISON
-                    if max(length, other_length) <= WORD:
-                        alike = similarity(masks, value, data, start[j], start[j + 1], prefix, wanted[prefix])
-                    else:
-                        alike = long_similarity(masks, value, data, start[j], start[j + 1], prefix)
-                    if alike >= least:
-                        codes[count], log_odds[count] = j, contribution(step.driver, alike + SLACK)
-                        count += 1
-        forget(masks, value)
+        value, head, bits = mine.data[mine.start[code] : mine.start[code + 1]], mine.prefix[code], mine.signature[code]
+        least, lowest = least_similarity(step.driver, goal.driver_least), code if goal.order == ONCE else 0
+        count = similar_values(value, bits, head, least, dictionary, lowest, masks, codes, log_odds, work)
+        for n in range(count):
+            log_odds[n] = contribution(step.driver, log_odds[n] + SLACK)
     if goal.missing and step.driver.missing >= goal.driver_least:
         missing = len(dictionary.values.known)  # the place behind the last value, see Index.names
         for j in range(0 if code == NONE else missing, missing + 1):
@@ -435,7 +393,7 @@ def walk(begin, end, step, most_addresses, most_pairs):
     names, signatures, prefixes, shares = right.names, right.signature, right.prefix, right.share
     follower_codes, data, start = right.follower_code, right.follower.values.data, right.follower.values.start
     mine = left.follower.values
-    masks, room = step.memory.copy(), room_for(step)
+    masks, room = step.addresses.memory.copy(), room_for(step.addresses)
     codes, log_odds = np.empty(len(names), np.int64), np.empty(len(names), np.float64)
     asked, needed, wanted = np.empty(WAITING, np.int64), np.empty(WAITING), np.empty(5)
     pairs, work, near = np.empty((64, 2), np.int64), np.zeros(4, np.int64), 0
@@ -505,14 +463,21 @@ def compare_addresses(name, asked, needed, step, room, pairs, work):
     """Compare the addresses of all rows of a left name pair with those of the right name pairs asked for."""
     rows, row_start, order = step.right.rows, step.right.row_start, step.goal.order
     addresses, shares = step.right.address, step.right.address_share
-    mine, wanted, near = step.left_addresses.written, room.wanted, room.near
-    low, scale = address_scale(step.address)
+    mine, wanted, near = step.addresses.left.written, room.wanted, room.near
+    words_curve, word_start, stream, covers = (
+        step.addresses.curves.words,
+        step.right.words.start,
+        step.right.words.stream,
+        room.covers,
+    )
+    sieve = len(step.addresses.alike.start) > 1
+    low, scale = address_scale(step.addresses.curves)
     for row in step.left.rows[step.left.row_start[name] : step.left.row_start[name + 1]]:
         length = mine.start[row + 1] - mine.start[row]
-        head, words_head = mine.prefix[row], step.left_addresses.ordered.prefix[row]
+        head, words_head = mine.prefix[row], step.addresses.left.ordered.prefix[row]
         first_bits, more_bits, last_bits = mine.signature[WORDS * row : WORDS * row + WORDS]
         share = 1 / max(length, 1) if mine.known[row] else np.nan
-        my_numbers, count = step.left_addresses.numbers[row], 0
+        my_numbers, count, covered = step.addresses.left.numbers[row], 0, NONE
         for n in range(len(asked)):
             level = address_step(needed[n], low, scale)
             first, last = row_start[asked[n]], row_start[asked[n] + 1]
@@ -533,22 +498,34 @@ def compare_addresses(name, asked, needed, step, room, pairs, work):
                 words_prefix = common_prefix(words_head, np.uint32(addresses[at + PREFIXES] >> np.uint64(32)))
                 if both < wanted[known, level, max(prefix, words_prefix)]:
                     continue
+                most = words_curve.best
+                if sieve and not np.isnan(both):
+                    if covered == NONE:
+                        covered = cover(covers, row, step.addresses.left.words, step.addresses.alike)
+                    most = most_covered(covers, covered, stream, word_start[k], word_start[k + 1])
+                    most = words_curve.missing if np.isnan(most) else contribution(words_curve, most + SLACK)
+                    lower = address_step(needed[n] + words_curve.best - most, low, scale)
+                    if both < wanted[known, lower, max(prefix, words_prefix)]:
+                        continue
                 other = rows[k]
                 if other <= row and (order == ASCENDING or (order == ONCE and asked[n] == name)):
                     continue
                 near.rows[count], near.needed[count], near.both[count] = other, needed[n], both
+                near.words[count] = most
                 near.numbers[count], near.prefixes[count] = addresses[at + NUMBERS], addresses[at + PREFIXES]
                 near.place[count] = addresses[at + PLACE]
                 count += 1
                 if count == WAITING:
-                    pairs = compare_near(row, count, step, room, pairs, work)
+                    pairs = compare_near(row, count, step.addresses, room, pairs, work)
                     count = 0
-        pairs = compare_near(row, count, step, room, pairs, work)
+        pairs = compare_near(row, count, step.addresses, room, pairs, work)
+        if covered != NONE:
+            uncover(covers, row, step.addresses.left.words, step.addresses.alike)
     return pairs
 
 
 @compiled
-def compare_near(row, count, step, room, pairs, work):
+def compare_near(row, count, addresses, room, pairs, work):
     """Compare the address of a left row with those that the sieve let through, and note the pairs that reach the goal.
 
     What a comparison cannot change any more is not compared.
@@ -556,9 +533,9 @@ def compare_near(row, count, step, room, pairs, work):
     if count == 0:
         return pairs
     near, wanted, masks, words_masks = room.near, room.wanted, room.masks, room.words_masks
-    whole_curve, words_curve, numbers_curve = step.address.whole, step.address.words, step.address.numbers
-    low, scale = address_scale(step.address)
-    mine, theirs = step.left_addresses, step.right_addresses
+    whole_curve, words_curve, numbers_curve = addresses.curves.whole, addresses.curves.words, addresses.curves.numbers
+    low, scale = address_scale(addresses.curves)
+    mine, theirs = addresses.left, addresses.right
     data, words_data = theirs.written.data, theirs.ordered.data
     numbers_most = (numbers_curve.y[0], numbers_curve.y[-1], numbers_curve.missing)  # by `number_level`
     numbers_doubt = numbers_curve.y[-1] - numbers_curve.y[0]
@@ -578,9 +555,10 @@ def compare_near(row, count, step, room, pairs, work):
         length = int(near.place[n] >> np.uint64(LENGTH))
         end = begin + length
         known = number_level(my_numbers, near.numbers[n])
-        level = address_step(needed, low, scale)
+        words_most = near.words[n]
+        level = address_step(needed + words_curve.best - words_most, low, scale)
         needed -= numbers_most[known]
-        least = least_similarity(whole_curve, needed - words_curve.best)
+        least = least_similarity(whole_curve, needed - words_most)
         if least > 1:
             continue
         prefix = common_prefix(head, np.uint32(near.prefixes[n]))
@@ -609,7 +587,7 @@ def compare_near(row, count, step, room, pairs, work):
             alike = numbers_similarity(words, words_data[begin:end])
             needed += numbers_most[1]
             needed -= contribution(numbers_curve, alike + SLACK)
-        if words_curve.least < needed <= words_curve.best:
+        if words_curve.least < needed <= words_most:
             work[1] += 10 * COMPARISON
             alike = words_similarity(room.word_masks, room.best, words, words_data[begin:end])
             needed -= words_curve.missing if np.isnan(alike) else contribution(words_curve, alike + SLACK)
@@ -678,12 +656,21 @@ def wanted_of_addresses(curves):
 
 
 @compiled
-def room_for(step):
+def room_for(addresses):
     """Room to work in for `compare_addresses`."""
     numbers, prefixes, place = np.empty(WAITING, np.uint64), np.empty(WAITING, np.uint64), np.empty(WAITING, np.uint64)
-    near = Near(np.empty(WAITING, np.int64), numbers, prefixes, place, np.empty(WAITING), np.empty(WAITING))
-    masks, words_masks, word_masks = step.memory.copy(), step.memory.copy(), step.memory.copy()
-    return Room(near, wanted_of_addresses(step.address), masks, words_masks, word_masks, np.empty(len(step.memory)))
+    needed, words, both = np.empty(WAITING), np.empty(WAITING), np.empty(WAITING)
+    near = Near(np.empty(WAITING, np.int64), numbers, prefixes, place, needed, words, both)
+    masks, words_masks, word_masks = addresses.memory.copy(), addresses.memory.copy(), addresses.memory.copy()
+    return Room(
+        near,
+        wanted_of_addresses(addresses.curves),
+        addresses.alike.covers.copy(),
+        masks,
+        words_masks,
+        word_masks,
+        np.empty(len(addresses.memory)),
+    )
 
 
 @compiled
@@ -693,16 +680,21 @@ def meet(begin, end, step, most_addresses, most_pairs):
     Like `walk`, with the same limits; pairs that share two numbers come twice.
     """
     goal, index, first_curve, last_curve = step.goal, step.meetings, step.first, step.last
-    first_masks, last_masks, room = step.memory.copy(), step.memory.copy(), room_for(step)
-    first_rising, last_rising, (low, scale) = np.empty(5), np.empty(5), address_scale(step.address)
+    first_masks, last_masks, room = step.addresses.memory.copy(), step.addresses.memory.copy(), room_for(step.addresses)
+    first_rising, last_rising, (low, scale) = np.empty(5), np.empty(5), address_scale(step.addresses.curves)
     near, wanted = room.near, room.wanted
     matches_wanted(rise(first_curve), first_rising)
     matches_wanted(rise(last_curve), last_rising)
     names_least = goal.driver_least
-    written, mine = step.right_addresses.written, step.left_addresses.written
+    written, mine = step.addresses.right.written, step.addresses.left.written
+    words_curve, theirs, sieve = (
+        step.addresses.curves.words,
+        step.addresses.right.words,
+        len(step.addresses.alike.start) > 1,
+    )
     pairs, work = np.empty((64, 2), np.int64), np.zeros(4, np.int64)
     for place in range(begin, end):
-        row, count = step.rows[place], 0
+        row, count, covered = step.rows[place], 0, NONE
         first, last = step.left_first.code[row], step.left_last.code[row]
         first_text, last_text = step.left_first.values, step.left_last.values
         prepare(first_masks, first_text.data[first_text.start[first] : first_text.start[first + 1]])
@@ -745,15 +737,28 @@ def meet(begin, end, step, most_addresses, most_pairs):
                 both = matches * (1 / length + 1 / other_length)
                 if both < wanted[1, address_step(needed, low, scale), 4]:
                     continue
+                most = words_curve.best
+                if sieve:
+                    if covered == NONE:
+                        covered = cover(room.covers, row, step.addresses.left.words, step.addresses.alike)
+                    most = most_covered(
+                        room.covers, covered, theirs.stream, theirs.start[other], theirs.start[other + 1]
+                    )
+                    most = words_curve.missing if np.isnan(most) else contribution(words_curve, most + SLACK)
+                    if both < wanted[1, address_step(needed + words_curve.best - most, low, scale), 4]:
+                        continue
                 near.rows[count], near.needed[count], near.both[count] = other, needed, both
-                near.numbers[count] = step.right_addresses.numbers[other]
-                near.prefixes[count] = both_prefixes(written.prefix[other], step.right_addresses.ordered.prefix[other])
+                near.words[count] = most
+                near.numbers[count] = step.addresses.right.numbers[other]
+                near.prefixes[count] = both_prefixes(written.prefix[other], step.addresses.right.ordered.prefix[other])
                 near.place[count] = np.uint64(written.start[other]) | np.uint64(other_length) << np.uint64(LENGTH)
                 count += 1
                 if count == WAITING:
-                    pairs = compare_near(row, count, step, room, pairs, work)
+                    pairs = compare_near(row, count, step.addresses, room, pairs, work)
                     count = 0
-        pairs = compare_near(row, count, step, room, pairs, work)
+        pairs = compare_near(row, count, step.addresses, room, pairs, work)
+        if covered != NONE:
+            uncover(room.covers, row, step.addresses.left.words, step.addresses.alike)
         forget(first_masks, first_text.data[first_text.start[first] : first_text.start[first + 1]])
         forget(last_masks, last_text.data[last_text.start[last] : last_text.start[last + 1]])
         if work[2] > most_addresses or work[3] > most_pairs:

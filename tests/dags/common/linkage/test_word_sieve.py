@@ -1,0 +1,97 @@
+"""The sieve of address words lets nothing fall that the reference finds similar."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from common.linkage import word_sieve
+from common.linkage.comparison import words_similarity
+from common.linkage.jaro_winkler import Texts, ordered_texts, texts
+from common.linkage.word_sieve import alike_words, cover, most_covered, uncover, words_at, words_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+addresses = st.one_of(
+    st.lists(st.sampled_from(["12", "4a", "oak", "oaks", "oka", "maple", "mapel", "st", "salem"]), max_size=6).map(
+        " ".join
+    ),
+    st.text("ab1 ", max_size=12),
+    st.text("abcdefghijklmnopqrstuvwxyz 0123456789", max_size=140),
+)
+columns = st.lists(st.none() | addresses, min_size=1, max_size=8)
+
+
+def ordered(column: list[str | None]) -> Texts:
+    return ordered_texts(texts(pa.array(column, pa.string())))
+
+
+def bounds(ours: list[str | None], theirs: list[str | None]) -> list[list[float]]:
+    """The bound on each left address and each right one."""
+    (known, left), (others, right) = words_of(ordered(ours)), words_of(ordered(theirs))
+    alike = alike_words(known, others, cores=2)
+    result = []
+    for row in range(len(ours)):
+        covers = alike.covers.copy()
+        length = cover(covers, row, left, alike)
+        result.append([most_covered(covers, length, right.stream, *span) for span in pairwise(right.start)])
+        uncover(covers, row, left, alike)
+        assert not covers.any()
+    return result
+
+
+@settings(max_examples=300, deadline=None)
+@given(columns, columns)
+def test_nothing_is_more_similar_than_its_bound(ours: list[str | None], theirs: list[str | None]) -> None:
+    for one, row in zip(ours, bounds(ours, theirs), strict=True):
+        for bound, other in zip(row, theirs, strict=True):
+            exact = words_similarity(one or "", other or "")
+            assert math.isnan(bound) == math.isnan(exact)
+            assert not bound < exact
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "bound"),
+    [
+        ("12 oak st salem", "14 oak st salem", 1.0),
+        ("12 oak street", "14 elm road", 0.0),
+        ("oak maple", "oak cedar", 3 / 8),
+        ("oak", "oak cedar", 1.0),
+    ],
+)
+def test_the_bound_is_narrow(one: str, other: str, bound: float) -> None:
+    assert bounds([one], [other]) == [[pytest.approx(bound, abs=1e-5)]]
+
+
+def test_words_are_known_once_however_many_there_are() -> None:
+    rng = np.random.default_rng(0)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    column = [" ".join("".join(rng.choice(letters, 4)) for _ in range(4)) for _ in range(5_000)]
+    dictionary, words = words_of(ordered(column))
+    known = dictionary.values
+    texts_of = [known.data[a:b].tobytes().decode() for a, b in pairwise(known.start)]
+    assert len(texts_of) == len(set(texts_of)) > 10_000
+    for row in (0, 4_999):
+        total, *codes = words.stream[words.start[row] : words.start[row + 1]].tolist()
+        assert sorted(texts_of[code] for code in codes) == sorted(set(column[row].split(" ")))
+        assert total == 4 * len(codes)
+
+
+def test_words_of_some_rows() -> None:
+    _, words = words_of(ordered(["oak st", None, "elm", "12"]))
+    some = words_at(words, np.array([2, 0, 0, 1]))
+    streams = [words.stream[words.start[row] : words.start[row + 1]].tolist() for row in (2, 0, 0, 1)]
+    assert [some.stream[a:b].tolist() for a, b in pairwise(some.start)] == streams
+
+
+def test_too_many_words_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, _ = words_of(ordered(["oak st"]))
+    monkeypatch.setattr(word_sieve, "MOST_COMPARED", 3)
+    assert alike_words(known, known, cores=1) is word_sieve.NO_SIEVE
+
+
+def test_words_that_only_share_a_hash_make_no_sieve(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = word_sieve._hashes
+    monkeypatch.setattr(word_sieve, "_hashes", lambda *args: hashes(*args) & np.uint64(3))
+    assert words_of(ordered(["oak elm ash fir yew box bay fig"]))[1] is word_sieve.NO_WORDS

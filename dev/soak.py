@@ -21,6 +21,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import psycopg
 import pyarrow as pa
 from launch import DAG, ROOT, guarded, say
@@ -34,6 +35,8 @@ from common.linkage.model import STARTING_MODEL, LinkageModel
 
 IN_FLIGHT = 3  # runs at once, so that they also meet in `load`
 
+ROUNDING = 1e-3  # log-odds; similarities of names are kept as 32-bit floats
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -45,48 +48,83 @@ class Pair:
 
 
 def pairs_at(connection: psycopg.Connection[Any], model: LinkageModel) -> list[Pair]:
-    """All pairs of people at or above `model.accept_at`, found by comparing all addresses with all.
+    """All pairs of people at or above `model.accept_at`, found by comparing all names with all names.
 
-    Nothing of the candidate search is used: DuckDB compares the addresses, since no two names make up for an address
-    below some similarity, and jellyfish scores what is left. As in the runs, the later person is the left one,
-    and of two of the same batch the one with the smaller id, which is the one with the smaller key.
+    Nothing of the candidate search is used: DuckDB compares the names, then the addresses of pairs that these do not
+    rule out, and jellyfish scores what is left. As in the runs, the later person is the left one, and of two of the
+    same batch the one with the smaller id, which is the one with the smaller key.
     """
     rows = connection.execute(
         "SELECT person_id, batch_id, first_name_std, last_name_std, address_std FROM dedupe.people ORDER BY person_id"
     ).fetchall()
-    names = ("person_id", "batch_id", "first_name_std", "last_name_std", "address_std")
+    columns = ("person_id", "batch_id", "first_name_std", "last_name_std", "address_std")
     types = (pa.int64(), *(pa.string(),) * 4)
-    people = pa.table({name: pa.array([row[place] for row in rows], types[place]) for place, name in enumerate(names)})
-    by_names = sum(max(max(curve.log_odds), curve.missing) for name, curve in model.curves.items() if name != "address")
-    needed = np.log(model.accept_at / (1 - model.accept_at)) - model.intercept - by_names
-    similarities = np.linspace(0, 1, 1001)
-    enough = similarities[model.curves["address"](similarities) >= needed - 1e-9]
-    least = float(enough[0]) - 0.001 if len(enough) else 2.0
-    with_missing = bool(model.curves["address"].missing >= needed - 1e-9)
+    people = pa.table({name: pa.array([row[k] for row in rows], types[k]) for k, name in enumerate(columns)})
+    codes: dict[str | None, int] = {}
+    first, last = (np.array([codes.setdefault(row[k], len(codes)) for row in rows], np.int64) for k in (2, 3))
+    similarities = _similarities(list(codes))
+    by_first, by_last = (model.curves[name](similarities).astype(np.float32) for name in ("first_name", "last_name"))
+    whole, *parts = (model.curve(name) for name in ("address", "address_words", "address_numbers"))
+    by_parts = sum(max(*curve.log_odds, curve.missing) for curve in parts)
+    needed = np.log(model.accept_at / (1 - model.accept_at)) - model.intercept - by_parts - ROUNDING
+    found = [np.empty((0, 3))]
+    for one, (my_first, my_last) in enumerate(zip(first, last, strict=True)):
+        their_first, their_last = first[:one], last[:one]
+        straight = by_first[my_first, their_first] + by_last[my_last, their_last]
+        swapped = np.maximum(
+            by_first[my_first, their_last] + by_last[my_last, their_first],
+            by_first[their_first, my_last] + by_last[their_last, my_first],
+        )
+        names = np.maximum(straight, swapped + model.swapped)
+        others = np.flatnonzero(names >= needed - max(*whole.log_odds, whole.missing))
+        found.append(np.column_stack((np.full(len(others), one), others, names[others])))
+    result = []
+    for some in np.array_split(np.concatenate(found), 1 + len(rows) // 100):
+        later, earlier = some[:, 0].astype(np.int64), some[:, 1].astype(np.int64)
+        enough = some[:, 2] + whole(_address_similarities(people, later, earlier)) >= needed
+        later, earlier = later[enough], earlier[enough]
+        same = np.array([rows[a][1] == rows[b][1] for a, b in zip(later, earlier, strict=True)], bool)
+        left, right = np.where(same, earlier, later), np.where(same, later, earlier)
+        scores = comparison_vectors(people, people, left, right, model)["score"].to_numpy()
+        result += [
+            Pair(rows[a][0], rows[b][0], float(score))
+            for a, b, score in zip(later, earlier, scores, strict=True)
+            if score >= model.accept_at
+        ]
+    return result
+
+
+def _similarities(names: list[str | None]) -> npt.NDArray[np.float32]:
+    """Jaro-Winkler similarity of each name and each; NaN where one is missing."""
+    query = (
+        "SELECT l.code AS l, r.code AS r, jaro_winkler_similarity(l.name, r.name) AS alike FROM names AS l, names AS r"
+        " WHERE l.name IS NOT NULL AND r.name IS NOT NULL AND l.code BETWEEN ? AND ?"
+    )
+    result = np.full((len(names), len(names)), np.nan, np.float32)
     with duckdb.connect(":memory:") as con:
-        con.register("given", people)
+        con.register("names", pa.table({"code": np.arange(len(names)), "name": pa.array(names, pa.string())}))
+        for begin in range(0, len(names), 500):
+            found = con.execute(query, [begin, begin + 499]).fetchnumpy()
+            result[found["l"], found["r"]] = found["alike"]
+    return result
+
+
+def _address_similarities(
+    people: pa.Table, left: npt.NDArray[np.int64], right: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Similarity of the addresses of pairs, as written or with sorted words; NaN where one is missing."""
+    address, place = people["address_std"], np.arange(len(left))
+    columns = {"place": place, "l": address.take(pa.array(left)), "r": address.take(pa.array(right))}
+    with duckdb.connect(":memory:") as con:
+        con.register("pairs", pa.table(columns))
         con.execute(
-            "CREATE TABLE people AS SELECT row_number() OVER (ORDER BY person_id) - 1 AS place, batch_id,"
-            " address_std AS a, array_to_string(list_sort(string_split(address_std, ' ')), ' ') AS b FROM given"
+            "CREATE MACRO ordered(address) AS array_to_string(list_sort(string_split(address, ' ')), ' ')",
         )
         found = con.execute(
-            """
-            SELECT CASE WHEN l.batch_id IS NOT DISTINCT FROM e.batch_id THEN e.place ELSE l.place END AS l,
-                   CASE WHEN l.batch_id IS NOT DISTINCT FROM e.batch_id THEN l.place ELSE e.place END AS r
-            FROM people AS l JOIN people AS e ON l.place > e.place
-            WHERE ($with_missing AND (l.a IS NULL OR e.a IS NULL))
-               OR jaro_winkler_similarity(l.a, e.a) >= $least OR jaro_winkler_similarity(l.b, e.b) >= $least
-            """,
-            {"with_missing": with_missing, "least": least},
+            "SELECT greatest(jaro_winkler_similarity(l, r), jaro_winkler_similarity(ordered(l), ordered(r))) AS alike"
+            " FROM pairs ORDER BY place"
         ).fetchnumpy()
-    left, right = np.asarray(found["l"]), np.asarray(found["r"])
-    scores = comparison_vectors(people, people, left, right, model)["score"].to_numpy()
-    ids = people["person_id"].to_numpy()
-    return [
-        Pair(int(max(ids[one], ids[two])), int(min(ids[one], ids[two])), float(score))
-        for one, two, score in zip(left, right, scores, strict=True)
-        if score >= model.accept_at
-    ]
+    return np.ma.filled(np.ma.asarray(found["alike"], np.float64), np.nan)
 
 
 def soak(live: Live, runs: int, rows: int, existing: int, rng: random.Random) -> Counter[str]:

@@ -4,7 +4,9 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,9 @@ import dedupe_people
 import psycopg
 import pytest
 from common import people_db as database
+from common import retraining
 from common.linkage.model import STARTING_MODEL
+from common.linkage.training import MIN_PEOPLE
 from common.report import report_paths
 from common.settings import PARAMS, PROJECT_ROOT
 from launch import people_db_connection
@@ -40,7 +44,11 @@ def run(params: dict[str, Any], run_id: str, do: Callable[[str, Task], Any] = la
     incoming = do("ingest", lambda: dag.ingest.function(params, run_id))
     batch = do("standardise", lambda: dag.standardise.function(incoming))
     shards = do("plan_shards", lambda: dag.plan_shards.function(batch))
-    model = do("choose_model", lambda: dag.choose_model.function(None, params, run_id))
+    fitted = None
+    if params["retrain_every"]:
+        labelled = do("training_pairs", lambda: dag.training_pairs.function(batch, params, run_id))
+        fitted = do("fit_models", lambda: dag.fit_models.function(labelled, run_id))
+    model = do("choose_model", lambda: dag.choose_model.function(fitted, params, run_id))
     pairs = do("compare", lambda: [dag.compare.function(batch, model, shard, run_id) for shard in shards])
     decisions = do("decide", lambda: dag.decide.function(batch, model, pairs))
     numbers = do("load", lambda: dag.load.function(batch, model, pairs, decisions, shards, run_id))
@@ -107,29 +115,58 @@ def killed_everywhere(task: Task, dsn: str, half_way: list[dict[str, Any]]) -> i
     raise AssertionError("it never ends")
 
 
-def test_tasks_that_are_killed_between_any_two_statements_end_as_if_undisturbed(people_db: str) -> None:
-    """Those that write; the others leave nothing but a file that appears by a rename, see test_arrow_xcom.py."""
+def killed_half_way(task: Task) -> None:
+    """Run a task three times, killed at a quarter, the middle and three quarters of its course."""
+    begin = time.monotonic()
+    assert in_a_process(task) == 0
+    seconds, killed = time.monotonic() - begin, 0
+    while killed < 3:
+        process = FORK.Process(target=task)
+        process.start()
+        process.join(seconds * (killed + 1) / 4)
+        process.kill()
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
+            killed += 1
+        else:  # it was faster this time
+            seconds /= 2
+
+
+def test_every_task_that_is_killed_anywhere_ends_as_if_undisturbed(
+    people_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that write most are killed between any two statements, the others at a few moments.
+
+    The file that each leaves for the next appears by a rename, see test_arrow_xcom.py.
+    """
+    monkeypatch.setattr(retraining, "TRAINING_PEOPLE", MIN_PEOPLE)
+    params = given(retrain_every=1)
     empty(people_db)
-    run(given(), "run 1")
+    run(params, "run 1")
     undisturbed = stored(people_db)
     page = report_paths("run 1").html.read_bytes()
 
     empty(people_db)
     kills: dict[str, int] = {}
+    seen = set()
 
     def do(name: str, task: Task) -> Any:
-        if name in {"plan_shards", "choose_model", "load", "report"}:
-            before = stored(people_db)
+        before = stored(people_db)
+        if name in {"ingest", "plan_shards", "choose_model", "load", "report"}:
             half_way: list[dict[str, Any]] = []
             kills[name] = killed_everywhere(task, people_db, half_way)
             assert name != "load" or all(state == before for state in half_way), "all of it or nothing"
+        else:
+            killed_half_way(task)
+            seen.add(name)
         return task()
 
-    run(given(), "run 1", do)
+    run(params, "run 1", do)
     assert stored(people_db) == undisturbed
     assert report_paths("run 1").html.read_bytes() == page
     assert kills["load"] >= 15
     assert min(kills.values()) >= 3, "else there was nothing to kill"
+    assert kills.keys() | seen == dedupe_people.dedupe_people().task_dict.keys()
 
 
 def test_a_run_killed_after_every_task_and_started_anew_ends_as_if_undisturbed(people_db: str) -> None:
@@ -284,6 +321,47 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_run_costs_a_retry(own_ser
         assert stored(dsn) == undisturbed
     assert len(retries) == 2
     assert not any("\n" in error for error in retries)
+
+
+@pytest.fixture
+def small_disk(own_server: Server) -> Iterator[Path]:
+    """A disk of its own, of 40 MB, for the people database."""
+    disk, owner = own_server.socket_folder / "small", own_server.data.stat().st_uid
+    disk.mkdir()
+    size = f"size=40m,mode=700,uid={owner}"
+    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", size, "people", disk]).returncode:
+        pytest.skip("a disk cannot be mounted here")
+    with psycopg.connect(own_server.dsn("postgres"), autocommit=True) as admin:
+        admin.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
+        admin.execute("ALTER DATABASE people SET TABLESPACE small")
+    yield disk
+    own_server.stop()
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_disk_that_is_full_during_load_is_one_clear_line_and_costs_a_retry(
+    own_server: Server, small_disk: Path
+) -> None:
+    dsn, params = own_server.dsn("people"), given(rows=3_000)
+    empty(dsn)
+    run(params, "run 1")
+    undisturbed = stored(dsn)
+    empty(dsn)
+
+    def do(name: str, task: Task) -> Any:
+        if name == "load":
+            before = stored(dsn)
+            filler = small_disk / "filler"
+            filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 200_000))
+            with pytest.raises(database.PeopleDbUnreachable, match="No space left on device") as raised:
+                task()
+            assert "\n" not in str(raised.value)
+            filler.unlink()
+            assert stored(dsn) == before
+        return task()
+
+    run(params, "run 1", do)
+    assert stored(dsn) == undisturbed
 
 
 def test_the_judge_of_all_pairs_finds_what_is_there(people_db: str) -> None:

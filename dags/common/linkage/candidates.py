@@ -10,7 +10,8 @@ maxima of the others bound a pair, and a pair is left out only where that bound 
    Both together are complete whatever the split, so it is chosen by cost alone, on a sample.
 3. A pass compares distinct names first, then the other name of those records only, then their addresses; each
    time the least similarity that will do follows from the terms known so far (a curve read backwards), and a
-   value whose length, characters and first letters cannot reach it is not compared (see `walk`).
+   value whose length, characters and first letters cannot reach it is not compared (see `walk`). Likewise, what
+   the words of two addresses can add at most is known before the addresses are read (see `word_sieve`).
 4. Where an equal number in the addresses adds log-odds, pairs that share a number can be found by that alone
    (a `Meeting`). The passes need only find the others, whose addresses add less, so that their names must add
    more. Whether that costs less is measured on the sample, too.

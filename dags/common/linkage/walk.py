@@ -464,13 +464,8 @@ def compare_addresses(name, asked, needed, step, room, pairs, work):
     rows, row_start, order = step.right.rows, step.right.row_start, step.goal.order
     addresses, shares = step.right.address, step.right.address_share
     mine, wanted, near = step.addresses.left.written, room.wanted, room.near
-    words_curve, word_start, stream, covers = (
-        step.addresses.curves.words,
-        step.right.words.start,
-        step.right.words.stream,
-        room.covers,
-    )
-    sieve = len(step.addresses.alike.start) > 1
+    words_curve, covers, sieve = step.addresses.curves.words, room.covers, len(step.addresses.alike.start) > 1
+    word_start, stream = step.right.words.start, step.right.words.stream
     low, scale = address_scale(step.addresses.curves)
     for row in step.left.rows[step.left.row_start[name] : step.left.row_start[name + 1]]:
         length = mine.start[row + 1] - mine.start[row]
@@ -502,8 +497,7 @@ def compare_addresses(name, asked, needed, step, room, pairs, work):
                 if sieve and not np.isnan(both):
                     if covered == NONE:
                         covered = cover(covers, row, step.addresses.left.words, step.addresses.alike)
-                    most = most_covered(covers, covered, stream, word_start[k], word_start[k + 1])
-                    most = words_curve.missing if np.isnan(most) else contribution(words_curve, most + SLACK)
+                    most = words_most(words_curve, covers, covered, stream, word_start[k], word_start[k + 1])
                     lower = address_step(needed[n] + words_curve.best - most, low, scale)
                     if both < wanted[known, lower, max(prefix, words_prefix)]:
                         continue
@@ -522,6 +516,13 @@ def compare_addresses(name, asked, needed, step, room, pairs, work):
         if covered != NONE:
             uncover(covers, row, step.addresses.left.words, step.addresses.alike)
     return pairs
+
+
+@compiled
+def words_most(curve, covers, length, stream, begin, end):
+    """What the words of two addresses contribute at most; arguments as of `most_covered`."""
+    most = most_covered(covers, length, stream, begin, end)
+    return curve.missing if np.isnan(most) else contribution(curve, most + SLACK)
 
 
 @compiled
@@ -741,10 +742,8 @@ def meet(begin, end, step, most_addresses, most_pairs):
                 if sieve:
                     if covered == NONE:
                         covered = cover(room.covers, row, step.addresses.left.words, step.addresses.alike)
-                    most = most_covered(
-                        room.covers, covered, theirs.stream, theirs.start[other], theirs.start[other + 1]
-                    )
-                    most = words_curve.missing if np.isnan(most) else contribution(words_curve, most + SLACK)
+                    word, last_word = theirs.start[other], theirs.start[other + 1]
+                    most = words_most(words_curve, room.covers, covered, theirs.stream, word, last_word)
                     if both < wanted[1, address_step(needed + words_curve.best - most, low, scale), 4]:
                         continue
                 near.rows[count], near.needed[count], near.both[count] = other, needed, both

@@ -59,13 +59,18 @@ def models(draw: st.DrawFn) -> LinkageModel:
 
 @st.composite
 def batches(draw: st.DrawFn) -> tuple[pa.Table, pa.Table]:
-    """Two tables with few letters, so that values repeat and nearly repeat; some long, some missing."""
+    """Two tables with few letters, so that values repeat and nearly repeat; some long, some missing.
+
+    Addresses may also be of few words and numbers, in any order.
+    """
     letters = draw(st.sampled_from(["ab", "abcde", "anelrs 12", "abcdefghijklmnopqrstuvwxyz 0123456789"]))
     longest = draw(st.sampled_from([3, 8, 20, 70, 140]))
     text = st.text(letters, min_size=1, max_size=longest)
     pool = draw(st.lists(text, min_size=1, max_size=6))
     value = st.one_of(st.none(), st.sampled_from(pool), st.sampled_from(pool), text)
-    rows = st.lists(st.tuples(value, value, value), max_size=7)
+    words = st.sampled_from(["12", "21", "4a", "97301", "oak", "oaks", "elm", "st", "street", "road", "salem"])
+    address = st.none() | st.lists(words, min_size=1, max_size=7).map(" ".join)
+    rows = st.lists(st.tuples(value, value, draw(st.sampled_from([value, address]))), max_size=7)
     return columns(draw(rows)), columns(draw(rows))
 
 

@@ -93,6 +93,25 @@ def test_pairs_are_the_exhaustive_ones(tables: tuple[pa.Table, pa.Table], model:
     assert candidate_pairs(left, None, model, at).to_pylist() == exhaustive(left, None, model, at)
 
 
+@pytest.mark.parametrize("words", [Curve((1.0,), (0.0,)), Curve((0.0, 1.0), (0.0, 2.0), missing=1.0)])
+@pytest.mark.parametrize("numbers_missing", [0.0, 3.0])
+def test_what_words_and_numbers_add_is_never_taken_for_granted(words: Curve, numbers_missing: float) -> None:
+    """Addresses that are alike in one way and not in the other, at every threshold."""
+    names = Curve((0.0, 1.0), (0.0, 1.0))
+    curves = {
+        **{"first_name": names, "last_name": names, "address": Curve((0.0, 1.0), (0.0, 4.0))},
+        **{"address_words": words, "address_numbers": Curve((0.0, 1.0), (0.0, 4.0), missing=numbers_missing)},
+    }
+    model = LinkageModel(-6.0, curves, swapped=-1.0, accept_at=0.9, review_at=0.5, margin=0.0)
+    addresses = [
+        *("12 9 oak elm", "oak elm 12 7", "12 oak elm", "elm oak", "9 12 elm road", "7 elm 12 oaks"),
+        *("12", "7 9", None, "road street", "12 9 8 oak elm road street"),
+    ]
+    table = columns([("ann", "lee", address) for address in addresses] + [("bob", "ray", addresses[0])])
+    for at in np.linspace(0.02, 0.999, 60):
+        assert candidate_pairs(table, table, model, float(at)).to_pylist() == exhaustive(table, table, model, float(at))
+
+
 @proof
 @given(batches(), models(), st.data())
 def test_pair_exactly_at_the_threshold_is_kept(

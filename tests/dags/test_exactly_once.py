@@ -24,6 +24,7 @@ from common.report import report_paths
 from common.settings import PARAMS, PROJECT_ROOT
 from launch import people_db_connection
 from postgres import Server
+from psycopg import sql
 from soak import pairs_at
 
 FORK = multiprocessing.get_context("fork")
@@ -148,7 +149,7 @@ def test_every_task_that_is_killed_anywhere_ends_as_if_undisturbed(
 
     empty(people_db)
     kills: dict[str, int] = {}
-    seen = set()
+    others = set()
 
     def do(name: str, task: Task) -> Any:
         before = stored(people_db)
@@ -158,7 +159,7 @@ def test_every_task_that_is_killed_anywhere_ends_as_if_undisturbed(
             assert name != "load" or all(state == before for state in half_way), "all of it or nothing"
         else:
             killed_half_way(task)
-            seen.add(name)
+            others.add(name)
         return task()
 
     run(params, "run 1", do)
@@ -166,7 +167,7 @@ def test_every_task_that_is_killed_anywhere_ends_as_if_undisturbed(
     assert report_paths("run 1").html.read_bytes() == page
     assert kills["load"] >= 15
     assert min(kills.values()) >= 3, "else there was nothing to kill"
-    assert kills.keys() | seen == dedupe_people.dedupe_people().task_dict.keys()
+    assert kills.keys() | others == dedupe_people.dedupe_people().task_dict.keys()
 
 
 def test_a_run_killed_after_every_task_and_started_anew_ends_as_if_undisturbed(people_db: str) -> None:
@@ -331,12 +332,14 @@ def small_disk(own_server: Server) -> Iterator[Path]:
     size = f"size=40m,mode=700,uid={owner}"
     if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", size, "people", disk]).returncode:
         pytest.skip("a disk cannot be mounted here")
-    with psycopg.connect(own_server.dsn("postgres"), autocommit=True) as admin:
-        admin.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
-        admin.execute("ALTER DATABASE people SET TABLESPACE small")
-    yield disk
-    own_server.stop()
-    subprocess.run(["umount", disk], check=True)
+    try:
+        with psycopg.connect(own_server.dsn("postgres"), autocommit=True) as admin:
+            admin.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(str(disk)))
+            admin.execute("ALTER DATABASE people SET TABLESPACE small")
+        yield disk
+    finally:
+        own_server.stop()
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_disk_that_is_full_during_load_is_one_clear_line_and_costs_a_retry(

@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.sdk import dag, task
-from common import alerts
-from common.arrow_xcom import opens_tables
-from common.settings import DEFAULT_ARGS, PARAMS, PEOPLE
+from airflow.sdk import dag
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert
+from common import alerts, events
+from common.default_args import DEFAULT_ARGS, PARAMS
+from common.table_task import table_task
 
 if TYPE_CHECKING:
     from pyarrow import Table
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 
-@task
+@table_task()
 def ingest(params: Json | None = None, run_id: str | None = None) -> Table:
     """Read the batch: a file or object, or invented records of which some are stored people written differently."""
     from common import pipeline
@@ -30,8 +32,7 @@ def ingest(params: Json | None = None, run_id: str | None = None) -> Table:
     return pipeline.ingest(params, run_id)
 
 
-@task
-@opens_tables
+@table_task()
 def standardise(incoming: Table) -> Table:
     """Clean names and addresses for comparison; mark rows that cannot be used with a reason code."""
     from common import pipeline
@@ -39,8 +40,7 @@ def standardise(incoming: Table) -> Table:
     return pipeline.standardise_batch(incoming)
 
 
-@task
-@opens_tables
+@table_task()
 def plan_shards(batch: Table) -> list[Json]:
     """Split the table into ranges that one comparison each can hold, and note what the table holds now."""
     from common import pipeline
@@ -48,16 +48,15 @@ def plan_shards(batch: Table) -> list[Json]:
     return pipeline.plan_shards(batch)
 
 
-@task
-def training_pairs(batch: Table, params: Json | None = None, run_id: str | None = None) -> Table:
+@table_task()
+def training_pairs(params: Json | None = None, run_id: str | None = None) -> Table:
     """Make labelled pairs of prepared data, stored people and judgements; skipped between retrainings."""
     from common import retraining
 
     return retraining.training_pairs(params, run_id)
 
 
-@task
-@opens_tables
+@table_task()
 def fit_models(pairs: Table, run_id: str | None = None) -> list[Json]:
     """Fit several regression models and print their train and test results."""
     from common import retraining
@@ -65,16 +64,15 @@ def fit_models(pairs: Table, run_id: str | None = None) -> list[Json]:
     return retraining.fit_models(pairs, run_id)
 
 
-@task(trigger_rule="none_failed", multiple_outputs=False)
-def choose_model(fitted: list[Json] | None, params: Json | None = None, run_id: str | None = None) -> Json:
+@table_task(trigger_rule="none_failed", multiple_outputs=False)
+def choose_model(fitted: list[Json] | None = None, params: Json | None = None, run_id: str | None = None) -> Json:
     """Promote the best model on test if it clearly beats the champion, else let the champion stand."""
     from common import retraining
 
     return retraining.choose_model(fitted, params, run_id)
 
 
-@task(map_index_template="people {{ task.op_kwargs['shard']['first_person'] }} on")
-@opens_tables
+@table_task(map_index_template="people {{ task.op_kwargs['shard']['first_person'] }} on")
 def compare(batch: Table, model: Json, shard: Json, run_id: str | None = None) -> Table:
     """Find every candidate pair of the batch in one shard of the table, and within the batch itself."""
     from common import pipeline
@@ -82,8 +80,7 @@ def compare(batch: Table, model: Json, shard: Json, run_id: str | None = None) -
     return pipeline.compare_batch(batch, model, shard, run_id)
 
 
-@task(multiple_outputs=False)
-@opens_tables
+@table_task(multiple_outputs=False)
 def canaries(batch: Table, model: Json, shards: list[Json], run_id: str | None = None) -> Json:
     """Score records with a known answer, in shadow: copies of stored people, and stored people as strangers."""
     from common import pipeline
@@ -91,8 +88,7 @@ def canaries(batch: Table, model: Json, shards: list[Json], run_id: str | None =
     return pipeline.score_canaries(batch, model, shards, run_id)
 
 
-@task
-@opens_tables
+@table_task()
 def decide(batch: Table, model: Json, pairs: list[Table]) -> Table:
     """Make NEW, DUPLICATE or REVIEW of every usable record, with score, reason and runner-up."""
     from common import pipeline
@@ -100,25 +96,23 @@ def decide(batch: Table, model: Json, pairs: list[Table]) -> Table:
     return pipeline.decide_batch(batch, model, pairs)
 
 
-@task(multiple_outputs=False, outlets=[PEOPLE])
-@opens_tables
+@table_task(multiple_outputs=False, outlets=[events.PEOPLE])
 def load(
     batch: Table, model: Json, pairs: list[Table], decided: Table, shards: list[Json], run_id: str | None = None
 ) -> Json:
     """Write people, decisions and quarantine in one transaction, after a last look at what changed meanwhile."""
     from common import pipeline
 
-    return alerts.tell_other_dags(pipeline.load_batch(batch, model, pairs, decided, shards, run_id))
+    return events.tell_other_dags(pipeline.load_batch(batch, model, pairs, decided, shards, run_id))
 
 
-@task(on_success_callback=[alerts.forget_try, alerts.mail_report])
-@opens_tables
+@table_task(on_success_callback=[alerts.forget_try, alerts.mail_report])
 def report(numbers: Json, model: Json, pairs: list[Table], shadow: Json, run_id: str | None = None) -> str:
     """Check that the numbers add up, write the report and mail it."""
     from common import pipeline
 
     page = pipeline.report_batch(numbers, model, pairs, shadow, run_id)
-    alerts.tell_dashboards(numbers)
+    events.tell_dashboards(numbers)
     return page
 
 
@@ -130,7 +124,12 @@ def report(numbers: Json, model: Json, pairs: list[Table], shadow: Json, run_id:
     tags=["people", "record linkage", "postgres"],
     doc_md=__doc__,
     default_args=DEFAULT_ARGS,
-    deadline=DEFAULT_ARGS["deadline"],
+    deadline=DeadlineAlert(
+        reference=alerts.RunQueued(),
+        interval=DEFAULT_ARGS["run_sla"],
+        callback=SyncCallback(DEFAULT_ARGS["sla_miss_callback"]),
+        name="run SLA",
+    ),
     on_failure_callback=alerts.mail_run_failure,
     params=PARAMS,
 )
@@ -138,7 +137,9 @@ def dedupe_people() -> None:
     """Wire the tasks."""
     batch = standardise(ingest())
     shards = plan_shards(batch)
-    model = choose_model(fit_models(training_pairs(batch)))
+    labelled = training_pairs()
+    batch >> labelled  # the first people of an empty table are invented by `ingest`
+    model = choose_model(fit_models(labelled))
     # Airflow does not take the documentation of a mapped task from its docstring.
     pairs = compare.override(doc_md=compare.function.__doc__).partial(batch=batch, model=model).expand(shard=shards)
     decisions = decide(batch, model, pairs)

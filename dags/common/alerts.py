@@ -27,6 +27,9 @@ from urllib.parse import quote
 
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
+from common import settings
+from common.errors import DedupePeopleError
+
 if TYPE_CHECKING:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
     from airflow.sdk import DAG
@@ -126,11 +129,9 @@ def mail_sla_miss(context: Mapping[str, Any]) -> None:
 
 def watch_task_sla(context: Mapping[str, Any]) -> None:
     """Task callback: starts a timer that mails when the task overruns its SLA; it ends with the process."""
-    from common.settings import TASK_SLA
-
-    facts = _task_facts(context) | {"reason": f"still running after {TASK_SLA}"}
+    facts = _task_facts(context) | {"reason": f"still running after {settings.TASK_SLA}"}
     arguments = (_task_subject(facts, "missed its SLA"), facts, (), _smtp_for_another_thread())
-    timer = threading.Timer(TASK_SLA.total_seconds(), _mail, arguments)
+    timer = threading.Timer(settings.TASK_SLA.total_seconds(), _mail, arguments)
     timer.daemon = True
     timer.start()
 
@@ -144,25 +145,6 @@ def mail_report(context: Mapping[str, Any]) -> None:
     text = paths.text.read_text(encoding="utf-8")
     facts = {"run": run_id, "report": text}
     _mail(f"[{context['dag'].dag_id}] done: {text.splitlines()[0]}", facts, attachments=[paths.html])
-
-
-def tell_other_dags(numbers: dict[str, Any]) -> dict[str, Any]:
-    """Put the numbers of a run on its event of asset `people`; returns them."""
-    from airflow.sdk import get_current_context
-
-    from common.settings import PEOPLE
-
-    with suppress(RuntimeError):  # no task, a mere call
-        get_current_context()["outlet_events"][PEOPLE].extra = dict(numbers)
-    return numbers
-
-
-def tell_dashboards(numbers: Mapping[str, Any]) -> None:
-    """Set the gauges `dedupe_people.received` and so on, where StatsD or OpenTelemetry is switched on in Airflow."""
-    from airflow.sdk.observability import stats
-
-    for name in ("received", "quarantined", "duplicates", "review", "inserted"):
-        stats.gauge(f"dedupe_people.{name}", numbers[name])
 
 
 def _mail_about_task(context: Mapping[str, Any], event: str) -> None:
@@ -185,16 +167,12 @@ def _mail_about_try(note: Path, facts: Mapping[str, Any], event: str) -> None:
 
 def _note(ti: Any) -> Path:
     """Where the note of a try lies; Airflow gives every try an id of its own, `dags test` every run."""
-    from common.settings import TRIES_DIR
-
-    return TRIES_DIR / f"{ti.id}-{ti.try_number}.json"
+    return settings.TRIES_DIR / f"{ti.id}-{ti.try_number}.json"
 
 
 def _notes(dag_id: str, run_id: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The notes of a run that nobody has taken yet."""
-    from common.settings import TRIES_DIR
-
-    for note in sorted(TRIES_DIR.glob("*.json")):
+    for note in sorted(settings.TRIES_DIR.glob("*.json")):
         with suppress(FileNotFoundError):  # just taken
             facts = json.loads(note.read_text(encoding="utf-8"))
             if (facts["DAG"], facts["run"]) == (dag_id, run_id):
@@ -220,7 +198,7 @@ def _reason(exception: BaseException | str | None) -> str:
     """The kind of an error and, for our own errors, what it says: others may quote a row of data."""
     if exception is None:
         return "unknown, see the log"
-    if isinstance(exception, BaseException) and type(exception).__module__.startswith("common."):
+    if isinstance(exception, DedupePeopleError):
         return f"{type(exception).__name__}: {exception}"
     return f"{type(exception).__name__}, see the log"
 
@@ -248,19 +226,17 @@ def _mail(
     subject: str, facts: Mapping[str, Any], attachments: Sequence[Path] = (), smtp: "SmtpHook | None" = None
 ) -> None:
     """Put a mail into the outbox and deliver what is there. A mail that cannot be sent never fails a task."""
-    from common.settings import OUTBOX_DIR
-
     mail = {
         "subject": " ".join(subject.split()),
         "facts": {name: str(value) for name, value in facts.items()},
         "attachments": [str(path) for path in attachments],
     }
     try:
-        OUTBOX_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_json(OUTBOX_DIR / f"{time.time_ns()}-{uuid.uuid4()}.json", mail)
-        _deliver(OUTBOX_DIR, smtp)
+        settings.OUTBOX_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_json(settings.OUTBOX_DIR / f"{time.time_ns()}-{uuid.uuid4()}.json", mail)
+        _deliver(settings.OUTBOX_DIR, smtp)
     except Exception as error:
-        log.error("mail not sent, kept in %s: %s (%s: %s)", OUTBOX_DIR, subject, type(error).__name__, error)
+        log.error("mail not sent, kept in %s: %s (%s: %s)", settings.OUTBOX_DIR, subject, type(error).__name__, error)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -274,8 +250,6 @@ def _deliver(outbox: Path, smtp: "SmtpHook | None") -> None:
     """Send every mail of the outbox, oldest first, each by one process at a time."""
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
-    from common.settings import MAIL_FROM, MAIL_TO
-
     with smtp or SmtpHook() as smtp:
         for path in sorted(outbox.glob("*.json")):  # names begin with the time
             # Gone: another process has just sent it.
@@ -284,8 +258,8 @@ def _deliver(outbox: Path, smtp: "SmtpHook | None") -> None:
                 path.stat()
                 mail = json.load(file)
                 smtp.send_email_smtp(
-                    to=MAIL_TO,
-                    from_email=MAIL_FROM,
+                    to=settings.MAIL_TO,
+                    from_email=settings.MAIL_FROM,
                     subject=mail["subject"],
                     html_content=_as_html(mail["facts"]),
                     files=[attachment for attachment in mail["attachments"] if Path(attachment).exists()],

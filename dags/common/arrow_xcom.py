@@ -1,26 +1,23 @@
 """How an Arrow batch travels through XCom: as an Arrow IPC file, with a reference in the metadata database.
 
 `ArrowXCom` is the XCom backend (`[core] xcom_backend`). It stores a `pyarrow.Table` below `XCOM_ROOT` and hands out a
-`TableReference`; `@opens_tables` turns references into tables just before a task's own code runs. Two steps, since
+`TableReference`; `@table_task` turns references into tables just before a task's own code runs. Two steps, since
 Airflow stores the text of a task's arguments as rendered template fields: a table there would put the people's
 names into the metadata database, a reference puts a path and a row count.
 """
 
-import functools
 import uuid
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.xcom import BaseXCom
 
+from common import settings
+
 if TYPE_CHECKING:
     import pyarrow as pa
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 MARK = "arrow_table"
 
@@ -50,44 +47,6 @@ class TableReference:
         path = _path_below_root(self.path)
         source = pa.memory_map(str(path)) if isinstance(path, Path) else pa.BufferReader(path.read_bytes())
         return pa.ipc.open_file(source).read_all()
-
-
-class MissingBatch(SystemExit):
-    """A task ran without the batch of the task before it.
-
-    Airflow logs a SystemExit in one line and fails the task; of every other exception it logs the traceback too,
-    which would bury the advice.
-    """
-
-
-def opens_tables(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate the function of a task that takes tables; goes below `@task`.
-
-    Raises:
-        MissingBatch: an argument is None, as when `airflow tasks test` runs a task whose upstream has not run.
-    """
-
-    def opened(name: str, value: Any) -> Any:
-        if isinstance(value, TableReference):
-            return value.open()
-        if value is None:
-            raise MissingBatch(
-                f"no {name}: run the tasks before this one first (README, 'One task at a time': a skeleton run by "
-                "dags test --mark-success-pattern, then tasks test in order)"
-            )
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            # The slice takes the results of mapped tasks in one go; one by one, Airflow logs an error at the end.
-            return [opened(name, item) for item in value[:]]
-        return value
-
-    names = function.__code__.co_varnames
-
-    @functools.wraps(function)
-    def with_tables(*args: P.args, **kwargs: P.kwargs) -> R:
-        positional = (opened(name, value) for name, value in zip(names, args, strict=False))
-        return function(*positional, **{name: opened(name, value) for name, value in kwargs.items()})
-
-    return with_tables
 
 
 class ArrowXCom(BaseXCom):
@@ -140,9 +99,7 @@ def _path(path: str) -> Any:
 
 
 def _root() -> Any:
-    from common.settings import XCOM_ROOT
-
-    return _path(XCOM_ROOT)
+    return _path(settings.XCOM_ROOT)
 
 
 def _path_below_root(path: str) -> Any:

@@ -20,6 +20,7 @@ from airflow.providers.postgres.hooks.postgres import PostgresHook
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from common.errors import PeopleDbError, PeopleDbUnreachable
 from common.linkage.batch import batch_pairs, usable
 from common.linkage.canary import Canaries
 from common.linkage.decision import Decision, decide
@@ -57,14 +58,6 @@ STORED_DECISIONS = pa.schema(
         ("contributions", pa.string()),
     ]
 )
-
-
-class PeopleDbError(RuntimeError):
-    """The people database cannot be used as it is set up; another try would fail too."""
-
-
-class PeopleDbUnreachable(RuntimeError):
-    """The people database does not answer now; another try may succeed."""
 
 
 class Shard(TypedDict):

@@ -48,7 +48,7 @@ def ingest(params: Mapping[str, Any], run_id: str) -> pa.Table:
         Incoming records (schema `source.INCOMING`), with `source` and `people_before` as metadata.
 
     Raises:
-        source.SourceError: the source cannot be read.
+        SourceError: the source cannot be read.
     """
     if params["source"] == SWEEP:
         return _described(people_db.people_as_records(), SWEEP, people_before=0)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from common.errors import ReportError
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES
 from common.settings import CANARY_LIMITS, REPORTS_DIR
 
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from common.linkage.model import LinkageModel
 
 EXAMPLES_PER_REASON = 2
-
-
-class ReportError(RuntimeError):
-    """The numbers of a run do not add up."""
 
 
 @dataclass(frozen=True)

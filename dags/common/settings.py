@@ -1,4 +1,4 @@
-"""Every knob of the project, once. Imported when the DAG file is parsed, so it must stay cheap to import.
+"""Every knob of the project, once. A leaf: it knows neither Airflow nor any other module of ours.
 
 What differs between deployments is read from the environment; the rest are constants with the reason beside them.
 """
@@ -6,13 +6,6 @@ What differs between deployments is read from the environment; the rest are cons
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
-
-from airflow.sdk import Asset, Param, RetryDecision, RetryPolicy
-from airflow.sdk.definitions.callback import SyncCallback
-from airflow.sdk.definitions.deadline import DeadlineAlert
-
-from common import alerts
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,9 +33,6 @@ TRIES_DIR = REPORTS_DIR / "tries"
 
 MAIL_TO = listed("DEDUPE_MAIL_TO", "data-team@localhost")
 MAIL_FROM = os.environ.get("DEDUPE_MAIL_FROM", "dedupe-people@localhost")
-
-PEOPLE = Asset(name="people", uri=f"dedupe-people://{PEOPLE_SCHEMA}/people")
-"""What other DAGs can be scheduled on: its events carry the numbers of the run."""
 
 ALLOWED_SOURCE_ROOTS = tuple(listed("DEDUPE_SOURCE_ROOTS", str(PROJECT_ROOT / "incoming")))
 """Folders and beginnings of URLs that sources may be read from, besides object stores whose connection is named."""
@@ -93,107 +83,5 @@ RUN_SLA = timedelta(seconds=float(os.environ.get("DEDUPE_RUN_SLA_SECONDS", 3600)
 TASK_SLA = timedelta(seconds=float(os.environ.get("DEDUPE_TASK_SLA_SECONDS", 1800)))
 """A task that still runs after this long is reported as an SLA miss."""
 
-FAIL_AT_ONCE = frozenset(
-    {
-        "common.arrow_xcom.MissingBatch",
-        "common.source.SourceError",
-        "common.people_db.PeopleDbError",
-        "common.report.ReportError",
-        "common.linkage.batch.MissedPairsError",
-        "common.linkage.candidates.CandidateExplosion",
-        "common.linkage.model.ModelError",
-    }
-)
-"""Errors that another try cannot mend: the input, the set-up or the numbers are wrong."""
-
-
-class FailAtOnce(RetryPolicy):
-    """No retry after the errors of `FAIL_AT_ONCE`; Airflow's own policy would import their modules at each parse."""
-
-    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
-        """Compare by name, base classes included."""
-        kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(exception).__mro__}
-        return RetryDecision.fail() if kinds & FAIL_AT_ONCE else RetryDecision.default()
-
-
-DEFAULT_ARGS: dict[str, Any] = {
-    "owner": "data-team",
-    "retries": 3,
-    "retry_delay": timedelta(seconds=float(os.environ.get("DEDUPE_RETRY_DELAY_SECONDS", 30))),
-    "retry_exponential_backoff": 2.0,
-    "max_retry_delay": timedelta(minutes=10),
-    "retry_policy": FailAtOnce(),
-    "execution_timeout": timedelta(hours=2),
-    # Lists, since Airflow does not wrap a single callback of a mapped task that fails before it is expanded.
-    "on_failure_callback": [alerts.mail_failure],
-    "on_retry_callback": [alerts.mail_retry],
-    "on_success_callback": [alerts.forget_try],
-    "on_skipped_callback": [alerts.forget_try],
-    # Airflow 3 has no SLA per task: a timer in the task's process mails while it still runs.
-    "on_execute_callback": [alerts.note_try, alerts.watch_task_sla],
-    # Airflow 3 has no SLA per run in default_args either: operators ignore this key, the DAG passes it on.
-    "deadline": DeadlineAlert(
-        reference=alerts.RunQueued(),
-        interval=RUN_SLA,
-        callback=SyncCallback(alerts.mail_sla_miss),
-        name="run SLA",
-    ),
-    # Else the batches, personal data, would stand in the task logs.
-    "show_return_value_in_logs": False,
-}
-
-PARAMS = {
-    "source": Param(
-        "faker",
-        type="string",
-        minLength=1,
-        title="Source",
-        description="`faker` invents a batch, `people` looks for duplicates in the table itself. Else a path below the "
-        "project or a URL of a CSV, JSON Lines or Parquet file with columns first_name, last_name, address and, if "
-        "there is one, source_key.",
-    ),
-    "rows": Param(
-        1_000,
-        type="integer",
-        minimum=0,
-        maximum=1_000_000,
-        title="Rows",
-        description="Faker only: records in the batch.",
-    ),
-    "returning": Param(
-        0.3,
-        type="number",
-        minimum=0,
-        maximum=1,
-        title="Returning",
-        description="Faker only: share of the records that are stored people, written differently.",
-    ),
-    "existing": Param(
-        10_000,
-        type="integer",
-        minimum=0,
-        maximum=10_000_000,
-        title="Existing",
-        description="Faker only: people that an empty table is filled with first.",
-    ),
-    "retrain_every": Param(
-        7,
-        type="integer",
-        minimum=0,
-        title="Retrain every",
-        description="Retrain the model before every so many batches, from the first; 0 is never.",
-    ),
-    "labelled_pairs": Param(
-        "",
-        type="string",
-        title="Labelled pairs",
-        description="Prepared data to train on: path or URL of a CSV or Parquet file with columns left_first_name, "
-        "left_last_name, left_address, the same with right_, and is_match. Empty: generated data.",
-    ),
-    "champion": Param(
-        "",
-        type="string",
-        title="Champion",
-        description="Version of a stored model (table models) that decides from this run on, whatever the results.",
-    ),
-}
+RETRY_DELAY = timedelta(seconds=float(os.environ.get("DEDUPE_RETRY_DELAY_SECONDS", 30)))
+"""Pause before the first retry of a task; it doubles with each."""

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from common.errors import SourceError
 from common.linkage.corruption import Record, corrupt
 from common.linkage.standardise import MAX_FIELD_CHARACTERS
 from common.linkage.validation import QuarantineReason, raw_json
@@ -63,10 +64,6 @@ INCOMING = pa.schema(
 """The columns of a table of incoming records. `raw` is the row as JSON text, only where `problem` is set."""
 
 log = logging.getLogger(__name__)
-
-
-class SourceError(ValueError):
-    """The whole source cannot be used. The message is one line without personal data."""
 
 
 class _Rows:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from common import people_db
 from common.arrow_xcom import MARK
+from common.errors import DedupePeopleError
 from common.settings import TRIES_DIR, XCOM_ROOT
 
 DAY = 24 * 3600.0
@@ -107,7 +108,7 @@ def main(args: Sequence[str]) -> int:
             print(judge(given.batch_id, given.record_key, given.person_id))
         else:
             print(sweep())
-    except (people_db.PeopleDbError, people_db.PeopleDbUnreachable, ValueError) as error:
+    except (DedupePeopleError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -1,7 +1,6 @@
 """Policy and structure of the DAG, as tests. No database is needed here."""
 
 import ast
-import importlib
 import json
 import os
 import re
@@ -18,10 +17,9 @@ from airflow.sdk import DAG, RetryAction
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
-from common import alerts
-from common.arrow_xcom import opens_tables
-from common.people_db import PeopleDbUnreachable
-from common.settings import DEFAULT_ARGS, FAIL_AT_ONCE, PROJECT_ROOT, RUN_SLA
+from common import alerts, errors
+from common.default_args import DEFAULT_ARGS
+from common.settings import PROJECT_ROOT, RUN_SLA
 
 DAGS = PROJECT_ROOT / "dags"
 DAG_FILE = DAGS / "dedupe_people.py"
@@ -80,7 +78,7 @@ def test_default_args_say_who_is_told_what() -> None:
 @pytest.mark.parametrize("task_id", DOWNSTREAM)
 def test_every_task_has_the_default_args(dag: DAG, task_id: str) -> None:
     task = dag.get_task(task_id)
-    for name in set(DEFAULT_ARGS) - {"deadline"}:
+    for name in set(DEFAULT_ARGS) - {"run_sla", "sla_miss_callback"}:
         mapped = isinstance(task, MappedOperator)
         if mapped and name == "show_return_value_in_logs":
             continue  # taken from the default_args when the task is unmapped; test_personal_data.py looks at the log
@@ -93,22 +91,31 @@ def test_the_run_tells_what_no_task_could_tell(dag: DAG) -> None:
     assert dag.on_failure_callback == alerts.mail_run_failure
 
 
-def test_the_errors_that_fail_at_once_exist_and_fail_at_once() -> None:
+def test_errors_that_another_try_cannot_mend_fail_at_once() -> None:
     policy = DEFAULT_ARGS["retry_policy"]
-    for path in FAIL_AT_ONCE:
-        module, _, name = path.rpartition(".")
-        error = getattr(importlib.import_module(module), name)
-        subclass = type("Narrower", (error,), {})
-        assert policy.evaluate(subclass.__new__(subclass), try_number=1, max_tries=3).action == RetryAction.FAIL
-    for other in (ValueError("no"), PeopleDbUnreachable("down"), OSError()):
+    ours = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    permanent = [kind for kind in ours if issubclass(kind, errors.PermanentError)]
+    assert len(permanent) > 5
+    for kind in permanent:
+        assert policy.evaluate(kind.__new__(kind), try_number=1, max_tries=3).action == RetryAction.FAIL
+    for other in (ValueError("no"), errors.PeopleDbUnreachable("down"), OSError()):
         assert policy.evaluate(other, try_number=1, max_tries=3).action == RetryAction.DEFAULT
+
+
+def test_the_tree_of_our_errors_is_drawn_as_it_is() -> None:
+    drawn = {line.split()[0] for line in re.findall(r"(?:├|└)── (.*)", str(errors.__doc__))}
+    ours = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+    assert drawn | {"DedupePeopleError"} == ours
+    for path, tree in sources(DAGS):
+        kinds = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name in ours]
+        assert not kinds or path.name == "errors.py"
 
 
 def test_the_run_has_the_deadline_of_the_default_args(dag: DAG) -> None:
     (deadline,) = dag.deadline if isinstance(dag.deadline, list) else [dag.deadline]
-    assert deadline is DEFAULT_ARGS["deadline"]
-    assert deadline.interval == RUN_SLA
+    assert deadline.interval == DEFAULT_ARGS["run_sla"] == RUN_SLA
     assert deadline.callback.path == "common.alerts.mail_sla_miss"
+    assert DEFAULT_ARGS["sla_miss_callback"] is alerts.mail_sla_miss
     assert isinstance(deadline.reference, alerts.RunQueued)
 
 
@@ -132,8 +139,14 @@ def test_params_make_a_good_form(dag: DAG) -> None:
     for name in dag.params:
         param = dag.params.get_param(name)
         assert {"type", "title"} <= param.schema.keys(), name
-        assert param.description
-        assert param.description.endswith("."), name
+        assert param.schema["description_md"].endswith("."), name
+
+
+def test_the_form_can_be_sent_as_it_opens(dag: DAG) -> None:
+    """The form of the UI takes an empty text for missing and keeps its button grey."""
+    for name, value in dag.params.dump().items():
+        assert value != "", name
+        dag.params.get_param(name).resolve(value)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +231,7 @@ def test_linkage_is_pure() -> None:
         for name in imported(tree):
             top = name.split(".")[0]
             assert top not in {"airflow", "psycopg", "adbc_driver_postgresql", "time", "datetime", "requests"}, path
-            assert top != "common" or name.startswith("common.linkage."), f"{path} imports {name}"
+            assert top != "common" or name.startswith(("common.linkage.", "common.errors.")), f"{path} imports {name}"
         for node in ast.walk(tree):
             assert not (isinstance(node, ast.Call) and ast.unparse(node.func) in {"open", "random.random"}), path
     assert found > 5
@@ -265,20 +278,14 @@ def test_the_dag_file_wires_and_nothing_else() -> None:
     assert not work, "top-level work"
 
 
-def test_every_task_that_takes_a_table_opens_references() -> None:
+def test_every_task_is_a_table_task() -> None:
     """Else a task would get a reference where it expects a table."""
     tree = ast.parse(DAG_FILE.read_text(encoding="utf-8"))
-    takers = 0
-    for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
-        decorators = [ast.unparse(decorator) for decorator in function.decorator_list]
-        if not any(text.startswith("task") for text in decorators):
-            continue
-        used = {node.id for statement in function.body for node in ast.walk(statement) if isinstance(node, ast.Name)}
-        for argument in function.args.args:
-            if argument.annotation and "Table" in ast.unparse(argument.annotation) and argument.arg in used:
-                takers += 1
-                assert decorators[-1] == opens_tables.__name__, function.name
-    assert takers >= 6
+    tasks = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name != "dedupe_people"]
+    assert {task.name for task in tasks} == DOWNSTREAM.keys()
+    for task in tasks:
+        (decorator,) = task.decorator_list
+        assert ast.unparse(decorator).startswith("table_task("), task.name
 
 
 def test_tasks_take_nothing_named_like_a_context_key(dag: DAG) -> None:

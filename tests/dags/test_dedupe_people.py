@@ -288,4 +288,4 @@ def test_a_run_whose_input_is_missing_fails_without_a_retry(
 
 def test_a_run_that_does_not_retrain_skips_the_training(people_db: str) -> None:
     with pytest.raises(AirflowSkipException):
-        dedupe_people.training_pairs.function(None, given(retrain_every=0), "run 1")
+        dedupe_people.training_pairs.function(given(retrain_every=0), "run 1")

@@ -47,7 +47,7 @@ def run(params: dict[str, Any], run_id: str, do: Callable[[str, Task], Any] = la
     shards = do("plan_shards", lambda: dag.plan_shards.function(batch))
     fitted = None
     if params["retrain_every"]:
-        labelled = do("training_pairs", lambda: dag.training_pairs.function(batch, params, run_id))
+        labelled = do("training_pairs", lambda: dag.training_pairs.function(params, run_id))
         fitted = do("fit_models", lambda: dag.fit_models.function(labelled, run_id))
     model = do("choose_model", lambda: dag.choose_model.function(fitted, params, run_id))
     pairs = do("compare", lambda: [dag.compare.function(batch, model, shard, run_id) for shard in shards])

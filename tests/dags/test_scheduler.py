@@ -319,8 +319,8 @@ def tighten(live: Live, sla: float) -> None:
             "common/settings.py",
             ('os.environ.get("DEDUPE_RUN_SLA_SECONDS", 3600)', str(sla)),
             ('os.environ.get("DEDUPE_TASK_SLA_SECONDS", 1800)', str(sla)),
-            ('"retries": 3', '"retries": 0'),
         )
+        live.edit("common/default_args.py", ('"retries": 3', '"retries": 0'))
     versions = live.metadata("SELECT count(*) FROM dag_version")
     live.edit("dedupe_people.py", ("tags=[", f'tags=["edited {time.time()}", '))
     live.wait(lambda: live.metadata("SELECT count(*) FROM dag_version") != versions, PATIENCE)

@@ -8,6 +8,7 @@ from random import Random
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.errors import MissedPairsError
 from common.linkage.candidates import Budget, Progress, candidate_pairs
 from common.linkage.certificate import Certificate, certify
 from common.linkage.household import households
@@ -18,10 +19,6 @@ from common.linkage.standardise import STANDARDISED
 def usable(records: pa.Table) -> pa.Table:
     """The records of a standardised batch that are not quarantined."""
     return records.filter(pc.is_null(records["quarantine_reason"]))
-
-
-class MissedPairsError(RuntimeError):
-    """The certificate shows that the search left out pairs that it should have found."""
 
 
 def batch_pairs(

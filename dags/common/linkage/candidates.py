@@ -36,6 +36,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.errors import CandidateExplosion
 from common.linkage.address_parts import Meetings, meetings
 from common.linkage.comparison import COLUMNS, Rows, comparison_vectors
 from common.linkage.dictionary import NONE
@@ -107,22 +108,17 @@ class Progress:
     core_seconds: float
 
 
-class CandidateExplosion(RuntimeError):
-    """More work or candidate pairs than the budget allows. The message shows no value of any record.
-
-    Attributes:
-        pairs: candidate pairs: expected, or found before giving up.
-        comparisons: pairs of addresses, likewise.
-        frequent: first name, last name and number of pairs, of the names that are most often the same.
-    """
-
-    def __init__(self, work: Work, budget: Budget, frequent: list[tuple[str | None, str | None, int]]) -> None:
-        self.pairs, self.comparisons, self.frequent = int(work.pairs), int(work.addresses), frequent
-        causes = "; ".join(f"{mask(first)} {mask(last)} in {count:,} pairs" for first, last, count in frequent)
-        super().__init__(
-            f"at least {self.pairs:,} candidate pairs and {self.comparisons:,} comparisons of addresses, where"
-            f" {budget.pairs:,} and {budget.comparisons:,} are allowed; most often the same: {causes or 'no names'}"
-        )
+def _explosion(work: Work, budget: Budget, frequent: list[tuple[str | None, str | None, int]]) -> CandidateExplosion:
+    """What to raise when the budget does not allow so much work. The message shows no value of any record."""
+    pairs, comparisons = int(work.pairs), int(work.addresses)
+    causes = "; ".join(f"{mask(first)} {mask(last)} in {count:,} pairs" for first, last, count in frequent)
+    return CandidateExplosion(
+        f"at least {pairs:,} candidate pairs and {comparisons:,} comparisons of addresses, where"
+        f" {budget.pairs:,} and {budget.comparisons:,} are allowed; most often the same: {causes or 'no names'}",
+        pairs=pairs,
+        comparisons=comparisons,
+        frequent=frequent,
+    )
 
 
 def mask(value: str | None) -> str:
@@ -172,7 +168,7 @@ def candidate_pairs(
         try:
             rows = _find(records, other_records, model, least, budget, progress)
         except _OverBudgetError as error:
-            raise CandidateExplosion(error.work, budget, frequent_names(left, others)) from None
+            raise _explosion(error.work, budget, frequent_names(left, others)) from None
         found.append(rows + np.array([0, begin]))
     rows = np.concatenate(found)
     if right is None:

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
+from common.errors import ModelError
+
 Floats = npt.NDArray[np.float64]
 
 SIMILARITIES = ("first_name", "last_name", "address", "address_words", "address_numbers")
@@ -23,10 +25,6 @@ SIMILARITIES = ("first_name", "last_name", "address", "address_words", "address_
 
 COMPARISON_VECTOR = (*SIMILARITIES, "swapped")
 """Columns of a comparison vector; `swapped` is true where the names were compared crosswise."""
-
-
-class ModelError(ValueError):
-    """A linkage model that cannot be used, with the reason."""
 
 
 @dataclass(frozen=True)

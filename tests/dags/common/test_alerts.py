@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from common import alerts
-from common.people_db import PeopleDbError
+from common.errors import PeopleDbError
 
 LOG_URL = "http://127.0.0.1:8080/dags/dedupe_people/runs/run%201/tasks/load?try_number=2"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from common.arrow_xcom import ArrowXCom, MissingBatch, TableReference, opens_tables
+from common.arrow_xcom import ArrowXCom, TableReference
 
 TABLE = pa.table({"name": ["Ann", None, "Zoë"], "age": [1, 2, 2**60]}).replace_schema_metadata({"source": "faker"})
 IDS = {"key": "return_value", "task_id": "ingest", "dag_id": "dedupe_people", "run_id": "manual__2026+00:00/x"}
@@ -107,36 +107,3 @@ def test_purging_touches_nothing_outside_of_the_root(root: Path, path: str) -> N
     own, other = pulled(stored).path, path.format(root=root, outside=secret)
     ArrowXCom.purge(Stored(json.loads(json.dumps(stored).replace(own, other))))
     assert secret.exists()
-
-
-def test_tasks_get_tables_for_references(root: Path) -> None:
-    @opens_tables
-    def task(batch: pa.Table, pairs: list[pa.Table], shard: dict[str, int], name: str = "x") -> tuple[Any, ...]:
-        return batch, pairs, shard, name
-
-    reference = pulled(pushed(TABLE))
-    batch, pairs, shard, name = task(reference, pairs=[reference, reference], shard={"first_person": 1}, name="Jo")
-    assert batch.equals(TABLE)
-    assert [part.equals(TABLE) for part in pairs] == [True, True]
-    assert (shard, name) == ({"first_person": 1}, "Jo")
-    assert task(TABLE, [TABLE], {}) == (TABLE, [TABLE], {}, "x"), "tables themselves, as in tests"
-
-
-def test_a_missing_batch_is_one_line_that_names_the_recipe() -> None:
-    @opens_tables
-    def task(batch: pa.Table, pairs: list[pa.Table]) -> None:
-        raise AssertionError("must not run")
-
-    for arguments in [(None, []), (TABLE, None), (TABLE, [None])]:
-        with pytest.raises(MissingBatch, match="run the tasks before this one first") as raised:
-            task(*arguments)
-        assert "\n" not in str(raised.value)
-        assert "--mark-success-pattern" in str(raised.value)
-
-
-def test_the_decorator_keeps_name_and_documentation() -> None:
-    @opens_tables
-    def compare(batch: pa.Table) -> None:
-        """Find pairs."""
-
-    assert (compare.__name__, compare.__doc__) == ("compare", "Find pairs.")

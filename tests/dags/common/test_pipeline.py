@@ -6,8 +6,9 @@ import psycopg
 import pyarrow as pa
 import pytest
 from common import pipeline
+from common.errors import PeopleDbUnreachable
 from common.linkage.model import STARTING_MODEL
-from common.people_db import PeopleDbUnreachable, is_empty, plan_shards
+from common.people_db import is_empty, plan_shards
 from common.settings import PARAMS
 
 MODEL = STARTING_MODEL.to_dict()

@@ -1,0 +1,103 @@
+"""DEFAULT_ARGS and PARAMS of the DAG: retries, SLAs, who is told what, and the form that triggers a run.
+
+Imported when the DAG file is parsed, so it must stay cheap to import.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
+
+from common import alerts
+from common.errors import PermanentError
+from common.settings import RETRY_DELAY, RUN_SLA
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "data-team",
+    "retries": 3,
+    "retry_delay": RETRY_DELAY,
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=10),
+    "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(PermanentError, RetryAction.FAIL)]),
+    "execution_timeout": timedelta(hours=2),
+    # Lists, since Airflow does not wrap a single callback of a mapped task that fails before it is expanded.
+    "on_failure_callback": [alerts.mail_failure],
+    "on_retry_callback": [alerts.mail_retry],
+    "on_success_callback": [alerts.forget_try],
+    "on_skipped_callback": [alerts.forget_try],
+    # Airflow 3 has no SLA per task: a timer in the task's process mails while it still runs.
+    "on_execute_callback": [alerts.note_try, alerts.watch_task_sla],
+    # Airflow 3 has no SLA in default_args either: operators ignore these two keys, the DAG makes its deadline of them.
+    # They are plain values, since a DeadlineAlert in here would break the DAG's page in the UI.
+    "run_sla": RUN_SLA,
+    "sla_miss_callback": alerts.mail_sla_miss,
+    # Else the batches, which are personal data, would stand in the task logs.
+    "show_return_value_in_logs": False,
+}
+
+ADVANCED = "Advanced"
+"""Group of the trigger form, closed at first, with what most runs never need."""
+
+PARAMS = {
+    "source": Param(
+        "faker",
+        type="string",
+        minLength=1,
+        title="Source",
+        examples=["incoming/new.csv", "people", "faker"],
+        description_md="A file below `incoming/` or a URL: CSV, JSON Lines or Parquet with columns `first_name`, "
+        "`last_name`, `address` and, if there is one, `source_key`. `people` looks for duplicates in the table "
+        "itself; `faker` invents a batch.",
+    ),
+    "rows": Param(
+        1_000,
+        type="integer",
+        minimum=0,
+        maximum=1_000_000,
+        title="Rows",
+        section=ADVANCED,
+        description_md="For source `faker` only: records in the batch.",
+    ),
+    "returning": Param(
+        0.3,
+        type="number",
+        minimum=0,
+        maximum=1,
+        title="Returning",
+        section=ADVANCED,
+        description_md="For source `faker` only: share of the records that are stored people, written differently.",
+    ),
+    "existing": Param(
+        10_000,
+        type="integer",
+        minimum=0,
+        maximum=10_000_000,
+        title="Existing",
+        section=ADVANCED,
+        description_md="For source `faker` only: people that an empty table is filled with first.",
+    ),
+    "retrain_every": Param(
+        7,
+        type="integer",
+        minimum=0,
+        title="Retrain every",
+        section=ADVANCED,
+        description_md="Retrain the model before every so many batches, from the first; 0 is never.",
+    ),
+    "labelled_pairs": Param(
+        None,
+        type=["null", "string"],
+        title="Labelled pairs",
+        section=ADVANCED,
+        description_md="Prepared data to train on: path or URL of a CSV or Parquet file with columns "
+        "`left_first_name`, `left_last_name`, `left_address`, the same with `right_`, and `is_match`. Without it "
+        "the data is generated.",
+    ),
+    "champion": Param(
+        None,
+        type=["null", "string"],
+        title="Champion",
+        section=ADVANCED,
+        description_md="Version of a stored model (table `models`) that decides from this run on.",
+    ),
+}

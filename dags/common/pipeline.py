@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from common import people_db, source
-from common.linkage.batch import batch_pairs, certificate_of, usable
+from common.linkage.batch import Effort, batch_pairs, certificate_of, usable
 from common.linkage.canary import Canaries, canary_records, judge_canaries
 from common.linkage.candidates import Budget, Progress
 from common.linkage.decision import decide
@@ -90,10 +90,12 @@ def compare_batch(records: pa.Table, model: Mapping[str, Any], shard: people_db.
         people,
         LinkageModel.from_dict(model),
         with_batch=shard["with_batch"],
-        certified=CERTIFIED_RECORDS,
-        seed=_seed(run_id),
-        budget=Budget(pairs=MAX_CANDIDATE_PAIRS, comparisons=MAX_ADDRESS_COMPARISONS),
-        progress=_ProgressLog(),
+        effort=Effort(
+            certified=CERTIFIED_RECORDS,
+            seed=_seed(run_id),
+            budget=Budget(pairs=MAX_CANDIDATE_PAIRS, comparisons=MAX_ADDRESS_COMPARISONS),
+            progress=_ProgressLog(),
+        ),
     )
     log.info("%s", certificate_of([pairs]))
     return pairs

@@ -4,7 +4,6 @@ Copies of stored people, written differently, must be found again; stored people
 What goes wrong with them estimates what goes wrong with the batch.
 """
 
-import math
 from dataclasses import dataclass
 from random import Random
 
@@ -14,9 +13,6 @@ import pyarrow.compute as pc
 
 from common.linkage.corruption import Record, corrupt
 from common.linkage.model import LinkageModel
-
-Z = 1.96
-"""Standard deviations of a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +48,12 @@ class Canaries:
 
 def interval(hits: int, of: int) -> tuple[float, float]:
     """95 % interval of a rate (Wilson 1927), in [0, 1]; all of it if there is nothing to count."""
+    from scipy.stats import binomtest  # takes half a second, which tasks without canaries need not pay
+
     if not of:
         return 0.0, 1.0
-    rate, spread = hits / of, Z * Z / of
-    middle = (rate + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * math.sqrt(rate * (1 - rate) / of + spread / (4 * of))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    found = binomtest(hits, of).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def _rate(hits: int, of: int) -> str:

@@ -59,57 +59,11 @@ def certify(
     """
     others = left if right is None else right
     found = set(zip(pairs["left_row"].to_pylist(), pairs["right_row"].to_pylist(), strict=True))
-    first, last, address = (COLUMNS[name] for name in ("first_name", "last_name", "address"))
     matches, missing = 0, []
     with duckdb.connect(":memory:") as con:
-        con.execute(
-            """
-            create macro words_of(address) as
-                list_distinct(list_filter(string_split(address, ' '), lambda w: w <> '' and not w ~ '.*[0-9].*'));
-            create macro numbers_of(address) as
-                list_distinct(list_filter(string_split(address, ' '), lambda w: w ~ '.*[0-9].*'));
-            create macro counted(similarity) as if(similarity >= 0.85, similarity, 0);
-            create macro covered(words, others) as
-                list_sum([len(w) * counted(list_max([jaro_winkler_similarity(w, o) for o in others])) for w in words])
-                / nullif(list_sum([len(w) for w in words]), 0) + if(len(others) = 0, null, 0)
-            """
-        )
-        con.register(
-            "others", others.select([first, last, address]).append_column("row", pa.array(np.arange(len(others))))
-        )
-        con.execute(
-            """
-            create table people as
-            select first_name_std as first, last_name_std as last, address_std as address,
-                   array_to_string(list_sort(string_split(address_std, ' ')), ' ') as ordered,
-                   list_distinct(regexp_extract_all(address_std, '[^ ]*[0-9][^ ]*')) as numbers,
-                   row
-            from others
-            """
-        )
+        _prepare(con, others)
         for row in rows:
-            values = [left[name][row].as_py() for name in (first, last, address)]
-            similarities = con.sql(
-                """
-                select jaro_winkler_similarity(first, $1) as first_name,
-                       jaro_winkler_similarity(last, $2) as last_name,
-                       jaro_winkler_similarity(last, $1) as crossed_first,
-                       jaro_winkler_similarity(first, $2) as crossed_last,
-                       greatest(
-                           jaro_winkler_similarity(address, $3),
-                           jaro_winkler_similarity(
-                               ordered, array_to_string(list_sort(string_split($3::varchar, ' ')), ' ')
-                           )
-                       ) as address
-                from people order by row
-                """,
-                params=values,
-            ).to_arrow_table()
-            vectors = {name: similarities[name].to_numpy().astype(np.float64) for name in similarities.column_names}
-            # the parts of addresses take longest: only where they could make the difference
-            close = np.flatnonzero(expit(_log_odds(model, vectors) + _most_of_parts(model)) >= at)
-            vectors = {name: column[close] for name, column in vectors.items()} | _parts(con, values[2], close)
-            reached = close[expit(_log_odds(model, vectors)) >= at]
+            reached = _matches(con, [left[column][row].as_py() for column in COLUMNS.values()], model, at)
             if right is None:
                 reached = reached[reached != row]
             matches += len(reached)
@@ -119,6 +73,59 @@ def certify(
         scores = comparison_vectors(left, others, ends[:, 0], ends[:, 1], model)["score"].to_numpy()
         missing = [pair for pair, score in zip(missing, scores, strict=True) if score >= at]
     return Certificate(len(rows), len(others), matches, len(missing))
+
+
+def _prepare(con: duckdb.DuckDBPyConnection, others: pa.Table) -> None:
+    """Make table `people` of the right records, and the macros that take addresses apart."""
+    con.execute(
+        """
+        create macro words_of(address) as
+            list_distinct(list_filter(string_split(address, ' '), lambda w: w <> '' and not w ~ '.*[0-9].*'));
+        create macro numbers_of(address) as
+            list_distinct(list_filter(string_split(address, ' '), lambda w: w ~ '.*[0-9].*'));
+        create macro counted(similarity) as if(similarity >= 0.85, similarity, 0);
+        create macro covered(words, others) as
+            list_sum([len(w) * counted(list_max([jaro_winkler_similarity(w, o) for o in others])) for w in words])
+            / nullif(list_sum([len(w) for w in words]), 0) + if(len(others) = 0, null, 0)
+        """
+    )
+    columns = others.select(list(COLUMNS.values()))
+    con.register("others", columns.append_column("row", pa.array(np.arange(len(others)))))
+    con.execute(
+        """
+        create table people as
+        select first_name_std as first, last_name_std as last, address_std as address,
+               array_to_string(list_sort(string_split(address_std, ' ')), ' ') as ordered,
+               list_distinct(regexp_extract_all(address_std, '[^ ]*[0-9][^ ]*')) as numbers,
+               row
+        from others
+        """
+    )
+
+
+def _matches(
+    con: duckdb.DuckDBPyConnection, values: Sequence[str | None], model: LinkageModel, at: float
+) -> npt.NDArray[np.int64]:
+    """The rows of all people who reach the threshold with a record: its first name, last name and address."""
+    similarities = con.sql(
+        """
+        select jaro_winkler_similarity(first, $1) as first_name,
+               jaro_winkler_similarity(last, $2) as last_name,
+               jaro_winkler_similarity(last, $1) as crossed_first,
+               jaro_winkler_similarity(first, $2) as crossed_last,
+               greatest(
+                   jaro_winkler_similarity(address, $3),
+                   jaro_winkler_similarity(ordered, array_to_string(list_sort(string_split($3::varchar, ' ')), ' '))
+               ) as address
+        from people order by row
+        """,
+        params=list(values),
+    ).to_arrow_table()
+    vectors = {name: similarities[name].to_numpy().astype(np.float64) for name in similarities.column_names}
+    # The parts of addresses take longest, so they are compared only where they could make the difference.
+    close = np.flatnonzero(expit(_log_odds(model, vectors) + _most_of_parts(model)) >= at)
+    vectors = {name: column[close] for name, column in vectors.items()} | _parts(con, values[2], close)
+    return np.asarray(close[expit(_log_odds(model, vectors)) >= at])
 
 
 def _log_odds(model: LinkageModel, vectors: Mapping[str, Floats]) -> Floats:

@@ -25,7 +25,6 @@ Comparator = Callable[[str, str], float]
 COLUMNS = {"first_name": "first_name_std", "last_name": "last_name_std", "address": "address_std"}
 """Where the values that are compared stand in a table of standardised records."""
 
-
 ALIKE = 0.85
 """Least Jaro-Winkler similarity of two words of addresses that may be the same word."""
 
@@ -128,7 +127,7 @@ def comparison_vectors(
     complete = ~np.isnan(swapped["first_name"]) & ~np.isnan(swapped["last_name"])
     better = complete & (model.log_odds(swapped) > model.log_odds(straight))
     vector = {name: np.where(better, swapped[name], straight[name]) for name in COMPARISON_VECTOR}
-    # from_pandas: NaN becomes null
+    # With from_pandas, NaN becomes null.
     columns = {name: pa.array(values, from_pandas=True) for name, values in vector.items()}
     return pa.table({**columns, "score": model.score(vector)})
 
@@ -137,16 +136,16 @@ def _similarities(left: pa.ChunkedArray, right: pa.ChunkedArray, comparator: Com
     """Similarity of each pair of values, NaN where one is missing; every distinct pair is compared once."""
     left_codes, left_values = _encode(left)
     right_codes, right_values = _encode(right)
-    known = (left_codes >= 0) & (right_codes >= 0)
+    given = (left_codes >= 0) & (right_codes >= 0)
     distinct, position = np.unique(
-        left_codes[known] * max(len(right_values), 1) + right_codes[known], return_inverse=True
+        left_codes[given] * max(len(right_values), 1) + right_codes[given], return_inverse=True
     )
     pairs = zip(*np.divmod(distinct, max(len(right_values), 1)), strict=True)
     similarity = np.fromiter(
         (comparator(left_values[i], right_values[j]) for i, j in pairs), np.float64, count=len(distinct)
     )
     result = np.full(len(left_codes), np.nan)
-    result[known] = similarity[position]
+    result[given] = similarity[position]
     return result
 
 

@@ -8,9 +8,22 @@ canaries. The same seed gives the same errors on every machine: all chance comes
 import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from functools import cache
 from random import Random
 from typing import NamedTuple
+
+from common.linkage.corruption_tables import (
+    ABBREVIATIONS,
+    ACCENTED,
+    CITIES,
+    LAST_NAMES,
+    NEIGHBOURING_KEYS,
+    OCR_CONFUSIONS,
+    SOUND_ALIKES,
+    STATES,
+    STREET_WORDS,
+    STREETS,
+)
+from common.linkage.nicknames import nicknames_of
 
 
 class Record(NamedTuple):
@@ -47,145 +60,8 @@ class Corruption(StrEnum):
     ACCENTS = "accents"
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-_KEYS = ("1234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm")
-_BESIDE = ((-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0))  # rows of keys are staggered
-_NEIGHBOURS = {
-    key: "".join(
-        _KEYS[row + down][column + right]
-        for down, right in _BESIDE
-        if 0 <= row + down < len(_KEYS) and 0 <= column + right < len(_KEYS[row + down])
-    )
-    for row, keys in enumerate(_KEYS)
-    for column, key in enumerate(keys)
-}
-
-# What scanners take for each other, in both directions.
-_OCR = [
-    pair
-    for one, other in (
-        ("rn", "m"),
-        ("cl", "d"),
-        ("vv", "w"),
-        ("ii", "u"),
-        ("0", "O"),
-        ("1", "l"),
-        ("5", "S"),
-        ("8", "B"),
-        ("6", "G"),
-        ("2", "Z"),
-        ("I", "l"),
-        ("e", "c"),
-        ("h", "b"),
-        ("n", "u"),
-        ("f", "t"),
-    )
-    for pair in ((one, other), (other, one))
-]
-
-# What sounds alike in English.
-_PHONETIC = [
-    pair
-    for one, other in (
-        ("ph", "f"),
-        ("ck", "k"),
-        ("ei", "ie"),
-        ("ee", "ea"),
-        ("ey", "y"),
-        ("ou", "oo"),
-        ("ai", "ay"),
-        ("sch", "sh"),
-        ("th", "t"),
-        ("wr", "r"),
-        ("kn", "n"),
-        ("tt", "t"),
-        ("nn", "n"),
-        ("ll", "l"),
-        ("ss", "s"),
-        ("mm", "m"),
-        ("qu", "kw"),
-        ("x", "ks"),
-        ("c", "k"),
-        ("c", "s"),
-        ("z", "s"),
-        ("j", "g"),
-        ("i", "y"),
-        ("v", "w"),
-        ("son", "sen"),
-        ("er", "or"),
-    )
-    for pair in ((one, other), (other, one))
-]
-
-_LAST_NAMES = _words(
-    "Abbott Acosta Bauer Bell Blake Carver Cho Costa Crane Dalton Doyle Eriksen Farrell Finch Gallagher Garza Haas "
-    "Hale Ibarra Ingram Jacobs Jansen Keller Kowalski Lang Larsen Maddox Mercer Nakamura Novak Osborne Ortega Pace "
-    "Patel Quinn Rahman Rossi Sandoval Sato Thorne Tran Underwood Vance Vogel Walsh Weber Yates York Zamora "
-    "Zimmerman"
-)
-_STREETS = _words(
-    "Alder Birch Canal Cedar Church Dogwood Elm Foundry Garden Harvest Hickory Juniper Kiln Linden Maple Market Mill "
-    "Oak Orchard Pine Prospect Quarry River School Spring Station Sycamore Vine Walnut Willow"
-)
-_STREET_WORDS = ("Street", "Avenue", "Road", "Lane", "Drive", "Court", "Boulevard", "Place")
-_CITIES = _words(
-    "Ashford Brookfield Clayton Dunmore Eastport Fairview Glenwood Hartley Kingsbury Lakeside Milton Norwood Oakdale "
-    "Preston Redmond Salem Trenton Waverly"
-)
-_STATES = _words("AZ CA CO FL GA IL MA MI MN NC NY OH OR PA TX VA WA WI")
-
-# Written shorter or longer, as people do; not the table of the standardiser, which must not be told the answers.
-_ABBREVIATIONS = {
-    "Street": ("St", "St.", "Str"),
-    "Avenue": ("Ave", "Ave.", "Av"),
-    "Road": ("Rd", "Rd."),
-    "Lane": ("Ln", "Ln."),
-    "Drive": ("Dr", "Dr.", "Drv"),
-    "Court": ("Ct", "Ct."),
-    "Boulevard": ("Blvd", "Blvd.", "Boul"),
-    "Place": ("Pl", "Pl."),
-    "Square": ("Sq", "Sq."),
-    "Terrace": ("Ter", "Terr"),
-    "Parkway": ("Pkwy", "Pky"),
-    "Highway": ("Hwy",),
-    "Trail": ("Trl",),
-    "Circle": ("Cir", "Circ"),
-    "Crescent": ("Cres",),
-    "Freeway": ("Fwy",),
-    "Turnpike": ("Tpke",),
-    "Mountain": ("Mtn", "Mt"),
-    "Mount": ("Mt", "Mt."),
-    "Fort": ("Ft", "Ft."),
-    "Heights": ("Hts",),
-    "Junction": ("Jct",),
-    "North": ("N", "N."),
-    "South": ("S", "S."),
-    "East": ("E", "E."),
-    "West": ("W", "W."),
-    "Apartment": ("Apt", "Apt.", "#", "Unit"),
-    "Apt.": ("Apt", "Apartment", "#", "Unit"),
-    "Apt": ("Apt.", "Apartment", "#", "Unit"),
-    "Suite": ("Ste", "Ste.", "#"),
-    "Saint": ("St", "St."),
-}
 _UNIT = re.compile(r"[\s,]*(?:\b(?:apartment|apt|unit|flat|suite|ste)\b\.?|#)\s*#?\s*[a-z]?\d[\w-]*", re.IGNORECASE)
 _POSTCODE = re.compile(r"[\s,]*\b\d{5}(?:-\d{4})?\s*$|[\s,]*\b\d{4}\s*$", re.IGNORECASE)
-_ACCENTS = {"a": "á", "e": "é", "i": "í", "o": "ö", "u": "ü", "n": "ñ", "c": "ç"}
-
-
-@cache
-def _nicknames() -> dict[str, list[str]]:
-    """Lower-case first name -> its nicknames and the names it is a nickname of, sorted."""
-    from nicknames import name_triplets
-
-    found: dict[str, set[str]] = {}
-    for name, _, nickname in name_triplets():
-        found.setdefault(name, set()).add(nickname)
-        found.setdefault(nickname, set()).add(name)
-    return {name: sorted(others - {name}) for name, others in found.items()}
 
 
 def _in_some_field(record: Record, rng: Random, change: Callable[[str, Random], str]) -> Record:
@@ -228,12 +104,12 @@ def keyboard_typo(record: Record, rng: Random) -> Record:
     """One letter or digit, somewhere, hit on the key beside it."""
 
     def change(text: str, rng: Random) -> str:
-        places = [place for place, letter in enumerate(text) if letter.lower() in _NEIGHBOURS]
+        places = [place for place, letter in enumerate(text) if letter.lower() in NEIGHBOURING_KEYS]
         if not places:
             return text
         place = rng.choice(places)
         letter = text[place]
-        return text[:place] + _like(rng.choice(_NEIGHBOURS[letter.lower()]), letter) + text[place + 1 :]
+        return text[:place] + _like(rng.choice(NEIGHBOURING_KEYS[letter.lower()]), letter) + text[place + 1 :]
 
     return _in_some_field(record, rng, change)
 
@@ -242,7 +118,7 @@ def ocr_confusion(record: Record, rng: Random) -> Record:
     """One shape, somewhere, that a scanner took for another: rn for m, 0 for O."""
 
     def change(text: str, rng: Random) -> str:
-        found = [(m.start(), old, new) for old, new in _OCR for m in re.finditer(re.escape(old), text)]
+        found = [(m.start(), old, new) for old, new in OCR_CONFUSIONS for m in re.finditer(re.escape(old), text)]
         if not found:
             return text
         start, old, new = rng.choice(found)
@@ -298,14 +174,14 @@ def doubled_letter(record: Record, rng: Random) -> Record:
 
 def phonetic_spelling(record: Record, rng: Random) -> Record:
     """A name as it sounds: Philip for Filip."""
-    return _in_some_name(record, rng, lambda text, rng: _replaced(text, rng, _PHONETIC))
+    return _in_some_name(record, rng, lambda text, rng: _replaced(text, rng, SOUND_ALIKES))
 
 
 def nickname(record: Record, rng: Random) -> Record:
     """The first name by a nickname, or a nickname by the full name."""
 
     def change(text: str, rng: Random) -> str:
-        others = _nicknames().get(text.strip().lower())
+        others = nicknames_of(text.strip().lower())
         return rng.choice(others).title() if others else text
 
     return _in_field(record, "first_name", rng, change)
@@ -323,7 +199,7 @@ def swapped_names(record: Record, rng: Random) -> Record:
 
 def married(record: Record, rng: Random) -> Record:
     """Another last name."""
-    others = [name for name in _LAST_NAMES if name != record.last_name]
+    others = [name for name in LAST_NAMES if name != record.last_name]
     return record._replace(last_name=rng.choice(others)) if record.last_name else record
 
 
@@ -334,7 +210,7 @@ def double_barrelled(record: Record, rng: Random) -> Record:
         names = text.split("-")
         if len(names) == 2 and all(names):
             return rng.choice(names)
-        other = rng.choice([name for name in _LAST_NAMES if name != text])
+        other = rng.choice([name for name in LAST_NAMES if name != text])
         return rng.choice((f"{text}-{other}", f"{other}-{text}", f"{text} {other}"))
 
     return _in_field(record, "last_name", rng, change)
@@ -350,9 +226,9 @@ def moved(record: Record, rng: Random) -> Record:
     if not record.address:
         return record
     unit = rng.choice(("", "", f" Apt. {rng.randrange(1, 1000)}"))
-    street = f"{rng.randrange(1, 10_000)} {rng.choice(_STREETS)} {rng.choice(_STREET_WORDS)}{unit}"
+    street = f"{rng.randrange(1, 10_000)} {rng.choice(STREETS)} {rng.choice(STREET_WORDS)}{unit}"
     postcode = f"{rng.randrange(501, 99_951):05}"
-    return record._replace(address=f"{street}, {rng.choice(_CITIES)}, {rng.choice(_STATES)} {postcode}")
+    return record._replace(address=f"{street}, {rng.choice(CITIES)}, {rng.choice(STATES)} {postcode}")
 
 
 def abbreviated_address(record: Record, rng: Random) -> Record:
@@ -360,12 +236,12 @@ def abbreviated_address(record: Record, rng: Random) -> Record:
 
     def change(text: str, rng: Random) -> str:
         words = text.split(" ")
-        places = [place for place, word in enumerate(words) if word.rstrip(",") in _ABBREVIATIONS]
+        places = [place for place, word in enumerate(words) if word.rstrip(",") in ABBREVIATIONS]
         if not places:
             return text
         for place in places if rng.random() < 0.5 else [rng.choice(places)]:
             word = words[place].rstrip(",")
-            words[place] = rng.choice(_ABBREVIATIONS[word]) + words[place][len(word) :]
+            words[place] = rng.choice(ABBREVIATIONS[word]) + words[place][len(word) :]
         return " ".join(words)
 
     return _in_field(record, "address", rng, change)
@@ -438,16 +314,38 @@ def accents(record: Record, rng: Random) -> Record:
     """One letter of a name with an accent. No standardised field changes."""
 
     def change(text: str, rng: Random) -> str:
-        places = [place for place, letter in enumerate(text) if letter.lower() in _ACCENTS]
+        places = [place for place, letter in enumerate(text) if letter.lower() in ACCENTED]
         if not places:
             return text
         place = rng.choice(places)
-        return text[:place] + _like(_ACCENTS[text[place].lower()], text[place]) + text[place + 1 :]
+        return text[:place] + _like(ACCENTED[text[place].lower()], text[place]) + text[place + 1 :]
 
     return _in_some_name(record, rng, change)
 
 
-CORRUPTIONS: dict[Corruption, Callable[[Record, Random], Record]] = {kind: globals()[kind.value] for kind in Corruption}
+CORRUPTIONS: dict[Corruption, Callable[[Record, Random], Record]] = {
+    Corruption.KEYBOARD_TYPO: keyboard_typo,
+    Corruption.OCR_CONFUSION: ocr_confusion,
+    Corruption.TRANSPOSED_LETTERS: transposed_letters,
+    Corruption.DROPPED_LETTER: dropped_letter,
+    Corruption.DOUBLED_LETTER: doubled_letter,
+    Corruption.PHONETIC_SPELLING: phonetic_spelling,
+    Corruption.NICKNAME: nickname,
+    Corruption.INITIAL: initial,
+    Corruption.SWAPPED_NAMES: swapped_names,
+    Corruption.MARRIED: married,
+    Corruption.DOUBLE_BARRELLED: double_barrelled,
+    Corruption.MISSING_FIRST_NAME: missing_first_name,
+    Corruption.MOVED: moved,
+    Corruption.ABBREVIATED_ADDRESS: abbreviated_address,
+    Corruption.REORDERED_ADDRESS: reordered_address,
+    Corruption.MISSING_UNIT: missing_unit,
+    Corruption.MISSING_POSTCODE: missing_postcode,
+    Corruption.MISSING_CITY: missing_city,
+    Corruption.MISSING_ADDRESS: missing_address,
+    Corruption.CASE_AND_SPACES: case_and_spaces,
+    Corruption.ACCENTS: accents,
+}
 """The function of each kind."""
 
 FREQUENCIES: dict[Corruption, float] = {

@@ -27,6 +27,10 @@ COMPARISON_VECTOR = (*SIMILARITIES, "swapped")
 """Columns of a comparison vector; `swapped` is true where the names were compared crosswise."""
 
 
+NEVER = -1_000.0
+"""Log-odds that no evidence makes up for: what a model does not consider at all."""
+
+
 @dataclass(frozen=True)
 class Curve:
     """Log-odds that one comparison contributes: piecewise linear through its points, flat outside them.

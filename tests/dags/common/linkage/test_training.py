@@ -21,7 +21,7 @@ from common.linkage import training
 from common.linkage.candidates import candidate_pairs
 from common.linkage.corruption import Record
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, STARTING_MODEL, Curve, LinkageModel
-from common.linkage.training import FORMULAS, LABELLED, TEST, TRAIN, Formula
+from common.linkage.training import FORMULAS, LABELLED, TEST, TRAIN, Formula, cut_offs, lookalikes, worlds
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -68,7 +68,7 @@ def labelled(rows: list[dict[str, Any]], new: int = 0) -> pa.Table:
 def test_pairs_are_labelled_and_weighted(pairs: pa.Table) -> None:
     assert pairs.schema.equals(LABELLED)
     pairs.validate(full=True)
-    lookalikes = {make.__name__ for make in training.LOOKALIKES}
+    alike = {make.__name__ for make in lookalikes.LOOKALIKES}
     known = PEOPLE / 2 * 2 // 3
     for split in (TRAIN, TEST):
         rows = pairs.filter(pc.equal(pairs["split"], split)).to_pylist()
@@ -76,7 +76,7 @@ def test_pairs_are_labelled_and_weighted(pairs: pa.Table) -> None:
         assert 0.4 * known < len(matches) < 0.6 * known, "half of the known come back"
         assert set(matches.values()) == {1}, "everybody is in the table once"
         assert {"household_member", "twin", "namesake", "stranger"} <= {row["kind"] for row in rows}
-        assert not {row["kind"] for row in rows if row["is_match"]} & {"stranger", *lookalikes}
+        assert not {row["kind"] for row in rows if row["is_match"]} & {"stranger", *alike}
         assert {row["weight"] for row in rows if row["is_match"]} == {1.0}
         assert {row["weight"] for row in rows} == {1.0, TABLE_SIZE / known}
         assert all(row["weight"] > 1 for row in rows if row["kind"] == "stranger"), "strangers resemble by chance"
@@ -96,17 +96,17 @@ def test_a_small_table_weighs_nothing_down() -> None:
 
 
 def test_no_person_is_in_both_splits(monkeypatch: pytest.MonkeyPatch) -> None:
-    worlds: list[set[str | None]] = []
+    seen: list[set[str | None]] = []
     search = candidate_pairs
 
     def overheard(left: pa.Table, right: pa.Table, *others: Any) -> pa.Table:
-        worlds.append({*left["address"].to_pylist(), *right["address"].to_pylist()})
+        seen.append({*left["address"].to_pylist(), *right["address"].to_pylist()})
         return search(left, right, *others)
 
-    monkeypatch.setattr(training, "candidate_pairs", overheard)
+    monkeypatch.setattr(worlds, "candidate_pairs", overheard)
     people = source.fake_people(training.MIN_PEOPLE, 3)
     training.generated_pairs(people, 0, TABLE_SIZE)
-    train, test = (world & set(people["address"].to_pylist()) for world in worlds)
+    train, test = (world & set(people["address"].to_pylist()) for world in seen)
     assert len(train) == len(test) == training.MIN_PEOPLE / 2
     assert not train & test
 
@@ -141,11 +141,11 @@ OTHERS = [Record("Ann", "Roe", "1 Oak Lane"), Record("Amy", "Poe", "7 Hill Road"
 @pytest.mark.parametrize(
     ("make", "kept"),
     [
-        (training.household_member, {"last_name", "address"}),
-        (training.namesake, {"first_name", "last_name"}),
-        (training.neighbour, {"address"}),
-        (training.twin, {"last_name", "address"}),
-        (training.same_street, set()),
+        (lookalikes.household_member, {"last_name", "address"}),
+        (lookalikes.namesake, {"first_name", "last_name"}),
+        (lookalikes.neighbour, {"address"}),
+        (lookalikes.twin, {"last_name", "address"}),
+        (lookalikes.same_street, set()),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -154,19 +154,19 @@ def test_lookalikes(make: Any, kept: set[str]) -> None:
         made = make(ANN, OTHERS, Random(seed))  # noqa: S311
         assert {name for name in kept if getattr(made, name) == getattr(ANN, name)} == kept
         assert made != ANN
-        if make is training.twin:
+        if make is lookalikes.twin:
             assert made.first_name == "Amy"
-        if make is training.same_street:
+        if make is lookalikes.same_street:
             assert made.address.endswith(" Elm Road, Salem")
             assert made.address != ANN.address or made[:2] != ANN[:2]
 
 
 def test_a_lookalike_of_somebody_without_a_name_or_among_namesakes() -> None:
     nobody = Record(None, "Lee", None)
-    for make in training.LOOKALIKES:
+    for make in lookalikes.LOOKALIKES:
         for seed in range(20):
             assert isinstance(make(nobody, OTHERS, Random(seed)), Record)  # noqa: S311
-    assert training.household_member(ANN, [ANN], Random(0)).first_name is None  # noqa: S311
+    assert lookalikes.household_member(ANN, [ANN], Random(0)).first_name is None  # noqa: S311
 
 
 # Judged pairs -------------------------------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ def above_flatmates(model: LinkageModel) -> bool:
     """Whether the cut-off is where equal addresses and first names make no duplicate."""
     alike = {**{field: [1.0] for field in SIMILARITIES}, "last_name": [0.0], "swapped": [0.0]}
     log_odds = math.log(model.accept_at / (1 - model.accept_at))
-    return math.isclose(log_odds, float(model.log_odds(alike)[0]) + training.NAME_EVIDENCE)
+    return math.isclose(log_odds, float(model.log_odds(alike)[0]) + cut_offs.NAME_EVIDENCE)
 
 
 def by_hand(model: LinkageModel, vector: list[Any]) -> float:

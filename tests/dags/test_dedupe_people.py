@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.sdk.exceptions import AirflowSkipException
+from common.default_args import PARAMS
 from common.report import report_paths
-from common.settings import PARAMS, PROJECT_ROOT
+from common.settings import PROJECT_ROOT
 from common.source import SourceError
 
 TABLES = ("people", "batches", "decisions", "quarantine", "models")

@@ -18,10 +18,11 @@ import psycopg
 import pytest
 from common import people_db as database
 from common import retraining
+from common.default_args import PARAMS
 from common.linkage.model import STARTING_MODEL
 from common.linkage.training import MIN_PEOPLE
 from common.report import report_paths
-from common.settings import PARAMS, PROJECT_ROOT
+from common.settings import PROJECT_ROOT
 from launch import people_db_connection
 from postgres import Server
 from psycopg import sql

@@ -6,10 +6,10 @@ import psycopg
 import pyarrow as pa
 import pytest
 from common import pipeline
+from common.default_args import PARAMS
 from common.errors import PeopleDbUnreachable
 from common.linkage.model import STARTING_MODEL
 from common.people_db import is_empty, plan_shards
-from common.settings import PARAMS
 
 MODEL = STARTING_MODEL.to_dict()
 

@@ -13,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from common import people_db as db
 from common import retraining, source
+from common.default_args import PARAMS
 from common.errors import PeopleDbError
 from common.linkage import training
 from common.linkage.batch import batch_pairs
@@ -20,7 +21,7 @@ from common.linkage.corruption import Record
 from common.linkage.decision import decide
 from common.linkage.model import SIMILARITIES, STARTING_MODEL, LinkageModel
 from common.linkage.standardise import standardise
-from common.settings import PARAMS, PROMOTION_MARGIN
+from common.settings import PROMOTION_MARGIN
 from common.source import SourceError
 
 PEOPLE = training.MIN_PEOPLE

@@ -27,7 +27,7 @@ from common.linkage.decision import Decision, decide
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, STARTING_MODEL, LinkageModel
 from common.linkage.standardise import STANDARDISED, STANDARDISER_VERSION, standardise
 from common.linkage.validation import quarantined
-from common.report import RunReport
+from common.run_report import RunReport
 from common.settings import LOCK_TIMEOUT, PEOPLE_CONN_ID, PEOPLE_SCHEMA, SHARD_PEOPLE
 
 _SCHEMA_SQL = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")

@@ -18,7 +18,8 @@ from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL, LinkageModel
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
-from common.report import RunReport, write_report
+from common.report import write_report
+from common.run_report import RunReport
 from common.settings import (
     CANARIES,
     CANARY_RUNS,

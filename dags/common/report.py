@@ -17,6 +17,8 @@ import jinja2
 
 from common.errors import ReportError
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES
+from common.masking import masked
+from common.run_report import RunReport
 from common.settings import CANARY_LIMITS, REPORTS_DIR
 
 if TYPE_CHECKING:
@@ -27,40 +29,6 @@ if TYPE_CHECKING:
     from common.linkage.model import LinkageModel
 
 EXAMPLES_PER_REASON = 2
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """The numbers of a loaded batch: received = quarantined + duplicates + review + inserted.
-
-    `run_id` is the run that loaded the batch: an earlier one if the same input came again.
-    """
-
-    batch_id: str
-    run_id: str
-    source: str
-    model_version: str
-    received: int
-    quarantined: int
-    duplicates: int
-    review: int
-    inserted: int
-
-    def __post_init__(self) -> None:
-        """Hold the invariant.
-
-        Raises:
-            ReportError: a record was lost or counted twice.
-        """
-        if self.received != self.quarantined + self.duplicates + self.review + self.inserted:
-            raise ReportError(f"the numbers do not add up: {self}")
-
-    def __str__(self) -> str:
-        """The numbers on one line."""
-        return (
-            f"received={self.received} quarantined={self.quarantined} duplicates={self.duplicates} "
-            f"review={self.review} inserted={self.inserted}"
-        )
 
 
 @dataclass(frozen=True)
@@ -75,12 +43,6 @@ def report_paths(run_id: str) -> ReportPaths:
     """Where the report of a run lies; the names follow from the run alone."""
     stem = re.sub(r"[^\w.-]", "_", run_id)
     return ReportPaths(text=REPORTS_DIR / f"{stem}.txt", html=REPORTS_DIR / f"{stem}.html")
-
-
-def masked(*texts: str | None) -> str:
-    """Texts with all but the first character of each word starred: "J*** S****, 1* M*** S*"."""
-    # Whatever is no space: accents apart from their letter and apostrophes would uncover what follows them.
-    return ", ".join(re.sub(r"(?<=\S)\S", "*", text) for text in texts if text)
 
 
 def write_report(

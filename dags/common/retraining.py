@@ -13,7 +13,7 @@ from common import people_db, source
 from common.linkage import training
 from common.linkage.decision import Decision, Reason, zone
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
-from common.report import masked
+from common.masking import masked
 from common.settings import (
     FLIP_EXAMPLES,
     FLIPS_AMONG,

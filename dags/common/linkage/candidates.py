@@ -61,6 +61,7 @@ from common.linkage.walk import (
     walk,
 )
 from common.linkage.word_sieve import NO_SIEVE, NO_WORDS, alike_words
+from common.masking import masked
 
 SAMPLE = 60
 """Left records on which the cost of a pass is measured beforehand."""
@@ -109,9 +110,9 @@ class Progress:
 
 
 def _explosion(work: Work, budget: Budget, frequent: list[tuple[str | None, str | None, int]]) -> CandidateExplosion:
-    """What to raise when the budget does not allow so much work. The message shows no value of any record."""
+    """What to raise when the budget does not allow so much work. The message shows values of records masked."""
     pairs, comparisons = int(work.pairs), int(work.addresses)
-    causes = "; ".join(f"{mask(first)} {mask(last)} in {count:,} pairs" for first, last, count in frequent)
+    causes = "; ".join(f"{masked(first, last) or 'no name'} in {count:,} pairs" for first, last, count in frequent)
     return CandidateExplosion(
         f"at least {pairs:,} candidate pairs and {comparisons:,} comparisons of addresses, where"
         f" {budget.pairs:,} and {budget.comparisons:,} are allowed; most often the same: {causes or 'no names'}",
@@ -119,11 +120,6 @@ def _explosion(work: Work, budget: Budget, frequent: list[tuple[str | None, str 
         comparisons=comparisons,
         frequent=frequent,
     )
-
-
-def mask(value: str | None) -> str:
-    """What may be shown of a value: how long it is."""
-    return "(missing)" if value is None else "*" * min(len(value), 20)
 
 
 def candidate_pairs(

@@ -27,7 +27,7 @@ from common.people_db import (
     read_people,
 )
 from common.people_db import load as load_decided
-from common.report import RunReport
+from common.run_report import RunReport
 
 MODEL = STARTING_MODEL
 TABLES = ("people", "batches", "decisions", "quarantine")

@@ -16,7 +16,7 @@ from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
-from common.report import RunReport
+from common.run_report import RunReport
 from launch import server_of
 
 MODEL = STARTING_MODEL

@@ -1,0 +1,39 @@
+"""What a run did, in numbers that must add up."""
+
+from dataclasses import dataclass
+
+from common.errors import ReportError
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The numbers of a loaded batch: received = quarantined + duplicates + review + inserted.
+
+    `run_id` is the run that loaded the batch: an earlier one if the same input came again.
+    """
+
+    batch_id: str
+    run_id: str
+    source: str
+    model_version: str
+    received: int
+    quarantined: int
+    duplicates: int
+    review: int
+    inserted: int
+
+    def __post_init__(self) -> None:
+        """Hold the invariant.
+
+        Raises:
+            ReportError: a record was lost or counted twice.
+        """
+        if self.received != self.quarantined + self.duplicates + self.review + self.inserted:
+            raise ReportError(f"the numbers do not add up: {self}")
+
+    def __str__(self) -> str:
+        """The numbers on one line."""
+        return (
+            f"received={self.received} quarantined={self.quarantined} duplicates={self.duplicates} "
+            f"review={self.review} inserted={self.inserted}"
+        )

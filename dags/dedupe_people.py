@@ -16,6 +16,7 @@ from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
 from common import alerts, events
 from common.default_args import DEFAULT_ARGS, PARAMS
+from common.pages.links import ReportLink
 from common.table_task import table_task
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ def dedupe_people() -> None:
     # Airflow does not take the documentation of a mapped task from its docstring.
     pairs = compare.override(doc_md=compare.function.__doc__).partial(batch=batch, model=model).expand(shard=shards)
     decisions = decide(batch, model, pairs)
-    report(load(batch, model, pairs, decisions, shards), model, pairs, canaries(batch, model, shards))
+    loaded = load(batch, model, pairs, decisions, shards)
+    written = report(loaded, model, pairs, canaries(batch, model, shards))
+    written.operator.operator_extra_links = (ReportLink(),)  # type: ignore[attr-defined]
 
 
 alerts.without_deadline_in_tests(dedupe_people())

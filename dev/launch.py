@@ -23,6 +23,7 @@ from types import FrameType
 from typing import IO
 
 import psutil
+from login import USERS, passwords_file
 from metadata import importable, read_settings
 from postgres import PostgresError, Server
 
@@ -64,12 +65,14 @@ def environment(home: Path, port: int = 8080, metadata_database: str = "airflow"
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",  # forked at once; the default is 32
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # no login: only this machine gets in
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(home)),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
         "AIRFLOW__CORE__XCOM_BACKEND": "common.arrow_xcom.ArrowXCom",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",  # seconds
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres@/{metadata_database}?host={socket}",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",  # seconds
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # seconds
+        "DEDUPE_ALLOWED_HOSTS": "127.0.0.1,localhost",
         "DEDUPE_REPORTS_DIR": str(home / "reports"),
         "DEDUPE_XCOM_ROOT": str(home / "xcom"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

@@ -19,6 +19,7 @@ from typing import Any
 
 import psycopg
 from launch import DAG, GRACE_SECONDS, ROOT, airflow, environment, people_db_connection, write_keys
+from login import make_passwords, password_of
 from postgres import Server
 
 COMPONENTS = {
@@ -40,16 +41,17 @@ class Live:
         self.metadata_dsn = server.dsn("live_metadata")
         self.people_dsn = server.dsn("live_people")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._address = f"http://127.0.0.1:{free_port()}"
+        self.address = f"http://127.0.0.1:{free_port()}"
         for database in ("live_metadata", "live_people"):
             server.create_database(database)
         self.incoming.mkdir(parents=True)
         # With what numba has compiled there: that takes a minute.
         shutil.copytree(ROOT / "dags", self.dags, ignore=shutil.ignore_patterns(".mypy_cache"))
         write_keys(home)
+        make_passwords(home)
         self.env = {
             **os.environ,
-            **environment(home, int(self._address.rpartition(":")[2])),
+            **environment(home, int(self.address.rpartition(":")[2])),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg2://postgres@/live_metadata"
             f"?host={server.socket_folder}",
@@ -128,9 +130,9 @@ class Live:
     def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """What the REST API answers; GET, or POST if there is a body. Raises urllib.error.HTTPError."""
         request = urllib.request.Request(  # noqa: S310 - our own server
-            f"{self._address}{path}",
+            f"{self.address}{path}",
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"},
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.token()}"},
             method=method,
         )
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
@@ -168,8 +170,12 @@ class Live:
         """Rows from the people database."""
         return _fetch(self.people_dsn, query, values, options="-c search_path=dedupe")
 
-    def _token(self) -> str:
-        with urllib.request.urlopen(f"{self._address}/auth/token", timeout=30) as answer:  # noqa: S310
+    def token(self, user: str = "admin") -> str:
+        """What a user of the REST API shows to be let in."""
+        login = json.dumps({"username": user, "password": password_of(user, self.home)}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.address}/auth/token", data=login, headers=headers)  # noqa: S310 - ours
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return str(json.load(answer)["access_token"])
 
     def _answers(self, path: str) -> bool:

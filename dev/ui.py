@@ -8,6 +8,7 @@ import sys
 import urllib.request
 
 from launch import HOME, Commands, LaunchError, airflow, guarded, ready, say
+from login import make_passwords, passwords_file
 
 OTHERS = (
     # Their log servers would listen on every network interface; the UI reads the log files itself.
@@ -30,6 +31,8 @@ def main(port: int) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LaunchError("`make ui` is running for this checkout already.") from error
+        for user, password in make_passwords(HOME).items():
+            say(f"New user {user}, password {password} (kept in {passwords_file(HOME)})")
         log = HOME / "logs" / "make-ui.log"
         log.parent.mkdir(exist_ok=True)
         say(f"Starting Airflow (about 20 s); full log: {log}")

@@ -35,9 +35,10 @@ DEFAULT_ARGS: dict[str, Any] = {
     "show_return_value_in_logs": False,
 }
 
-ADVANCED = "Advanced"
-"""Group of the trigger form, closed at first, with what most runs never need."""
+INVENTED, MODEL = "Invented records", "Model"
+"""Groups of the trigger form, closed at first, with what a run on a file does not need."""
 
+# In the form, text in backticks covers the lines above and below it; bold text does not.
 PARAMS = {
     "source": Param(
         "faker",
@@ -45,9 +46,9 @@ PARAMS = {
         minLength=1,
         title="Source",
         examples=["incoming/new.csv", "people", "faker"],
-        description_md="A file below `incoming/` or a URL: CSV, JSON Lines or Parquet with columns `first_name`, "
-        "`last_name`, `address` and, if there is one, `source_key`. `people` looks for duplicates in the table "
-        "itself; `faker` invents a batch.",
+        description_md="A file below **incoming/** or a URL: CSV, JSON Lines or Parquet with columns **first_name**, "
+        "**last_name**, **address** and, if there is one, **source_key**. **people** looks for duplicates in the table "
+        "itself; **faker** invents a batch.",
     ),
     "rows": Param(
         1_000,
@@ -55,8 +56,8 @@ PARAMS = {
         minimum=0,
         maximum=1_000_000,
         title="Rows",
-        section=ADVANCED,
-        description_md="For source `faker` only: records in the batch.",
+        section=INVENTED,
+        description_md="For source **faker** only: records in the batch.",
     ),
     "returning": Param(
         0.3,
@@ -64,8 +65,8 @@ PARAMS = {
         minimum=0,
         maximum=1,
         title="Returning",
-        section=ADVANCED,
-        description_md="For source `faker` only: share of the records that are stored people, written differently.",
+        section=INVENTED,
+        description_md="For source **faker** only: share of the records that are stored people, written differently.",
     ),
     "existing": Param(
         10_000,
@@ -73,31 +74,31 @@ PARAMS = {
         minimum=0,
         maximum=10_000_000,
         title="Existing",
-        section=ADVANCED,
-        description_md="For source `faker` only: people that an empty table is filled with first.",
+        section=INVENTED,
+        description_md="For source **faker** only: people that an empty table is filled with first.",
     ),
     "retrain_every": Param(
         7,
         type="integer",
         minimum=0,
         title="Retrain every",
-        section=ADVANCED,
+        section=MODEL,
         description_md="Retrain the model before every so many batches, from the first; 0 is never.",
     ),
     "labelled_pairs": Param(
         None,
         type=["null", "string"],
         title="Labelled pairs",
-        section=ADVANCED,
+        section=MODEL,
         description_md="Prepared data to train on: path or URL of a CSV or Parquet file with columns "
-        "`left_first_name`, `left_last_name`, `left_address`, the same with `right_`, and `is_match`. Without it "
-        "the data is generated.",
+        "**left_first_name**, **left_last_name**, **left_address**, the same with **right_**, and **is_match**. "
+        "Without it the data is generated.",
     ),
     "champion": Param(
         None,
         type=["null", "string"],
         title="Champion",
-        section=ADVANCED,
-        description_md="Version of a stored model (table `models`) that decides from this run on.",
+        section=MODEL,
+        description_md="Version of a stored model (table **models**) that decides from this run on.",
     ),
 }

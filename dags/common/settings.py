@@ -15,6 +15,8 @@ def listed(name: str, default: str) -> list[str]:
     return [value for part in os.environ.get(name, default).split(",") if (value := part.strip())]
 
 
+DAG_ID = "dedupe_people"
+
 PEOPLE_CONN_ID = "people_db"
 PEOPLE_SCHEMA = os.environ.get("DEDUPE_SCHEMA", "dedupe")
 """Postgres schema that holds the project's tables."""
@@ -33,6 +35,9 @@ TRIES_DIR = REPORTS_DIR / "tries"
 
 MAIL_TO = listed("DEDUPE_MAIL_TO", "data-team@localhost")
 MAIL_FROM = os.environ.get("DEDUPE_MAIL_FROM", "dedupe-people@localhost")
+
+ALLOWED_HOSTS = listed("DEDUPE_ALLOWED_HOSTS", "")
+"""Names under which Airflow's UI may be asked, against pages elsewhere that rebind a name of theirs; none: any name."""
 
 ALLOWED_SOURCE_ROOTS = tuple(listed("DEDUPE_SOURCE_ROOTS", str(PROJECT_ROOT / "incoming")))
 """Folders and beginnings of URLs that sources may be read from, besides object stores whose connection is named."""

@@ -120,7 +120,7 @@ def live(
         ("        10_000,\n", "        30,\n"),
         ("        7,\n", "        0,\n"),
     )
-    live.edit("common/settings.py", *small)
+    live.edit("common/default_args.py", *small)
     (live.incoming / "new.csv").write_text(ROWS)
     with live.running():
         yield live

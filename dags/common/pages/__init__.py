@@ -1,0 +1,1 @@
+"""Our own pages inside Airflow's UI. A plugin registers them, see `plugins/`."""

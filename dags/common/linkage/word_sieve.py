@@ -7,6 +7,7 @@ cover and have covered, and for a right one these are added up. No more than tha
 `comparison.words_similarity` takes the best partner of each word of one address, and here all its partners are added.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple
@@ -23,8 +24,14 @@ from common.linkage.jaro_winkler import Texts, compiled, memory
 MOST_COMPARED = 10_000_000_000
 """Pairs of words that are worth comparing, at about a nanosecond each; where there are more, there is no sieve."""
 
-ROUNDING = 1e-6
-"""Relative; the tables hold 32-bit floats."""
+CHARACTER = 1 << 16
+"""Covered characters are counted in whole parts of this size, rounded up: sums of whole numbers have no error."""
+
+LONGEST = (1 << 32) // CHARACTER - 1
+"""Characters of words up to which the counts fit into 32 bits; a longer address has no bound."""
+
+ROUNDING = 1e-12
+"""Relative; the reference adds floating-point numbers."""
 
 
 class Words(NamedTuple):
@@ -45,21 +52,21 @@ class Alike(NamedTuple):
     Attributes:
         start: where those of each left word start; of length 1 if there is no sieve.
         word: code of the right word.
-        ours: characters of the left word, times their similarity.
+        ours: characters of the left word, times their similarity, in parts of 1 / `CHARACTER`, rounded up.
         theirs: characters of the right word, likewise.
         covers: zeros, see `cover`.
     """
 
     start: Rows
     word: npt.NDArray[np.uint32]
-    ours: npt.NDArray[np.float32]
-    theirs: npt.NDArray[np.float32]
-    covers: npt.NDArray[np.float32]
+    ours: npt.NDArray[np.uint32]
+    theirs: npt.NDArray[np.uint32]
+    covers: npt.NDArray[np.uint32]
 
 
 NO_WORDS = Words(np.zeros(1, np.int64), np.empty(0, np.uint32))
 
-NO_SIEVE = Alike(np.zeros(1, np.int64), np.empty(0, np.uint32), *np.empty((3, 0), np.float32))
+NO_SIEVE = Alike(np.zeros(1, np.int64), *np.empty((4, 0), np.uint32))
 
 
 def words_of(ordered: Texts) -> tuple[Dictionary, Words]:
@@ -88,7 +95,7 @@ def alike_words(left: Dictionary, right: Dictionary, cores: int) -> Alike:
     with ThreadPoolExecutor(cores) as pool:
         parts = list(pool.map(lambda part: _alike_words(*part, left.values, right, room), pairwise(bounds)))
     counts, words, ours, theirs = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Alike(np.append(0, np.cumsum(counts)), words, ours, theirs, np.zeros(2 * others, np.float32))
+    return Alike(np.append(0, np.cumsum(counts)), words, ours, theirs, np.zeros(2 * others, np.uint32))
 
 
 @compiled
@@ -162,7 +169,7 @@ def _alike_words(begin, end, mine, right, room):
     masks, work, start = room.copy(), np.zeros(1, np.int64), right.values.start
     codes, alike = np.empty(len(right.values.known), np.int64), np.empty(len(right.values.known))
     counts, filled = np.zeros(end - begin, np.int64), 0
-    words, ours, theirs = np.empty(1024, np.uint32), np.empty(1024, np.float32), np.empty(1024, np.float32)
+    words, ours, theirs = np.empty(1024, np.uint32), np.empty(1024, np.uint32), np.empty(1024, np.uint32)
     for code in range(begin, end):
         value = mine.data[mine.start[code] : mine.start[code + 1]]
         bits, head = mine.signature[code], mine.prefix[code]
@@ -171,8 +178,10 @@ def _alike_words(begin, end, mine, right, room):
             words, ours = np.concatenate((words, words)), np.concatenate((ours, ours))
             theirs = np.concatenate((theirs, theirs))
         for n in range(count):
-            words[filled + n], ours[filled + n] = codes[n], len(value) * alike[n]
-            theirs[filled + n] = (start[codes[n] + 1] - start[codes[n]]) * alike[n]
+            length = start[codes[n] + 1] - start[codes[n]]
+            words[filled + n] = codes[n]
+            ours[filled + n] = math.ceil(min(len(value), LONGEST) * CHARACTER * alike[n])
+            theirs[filled + n] = math.ceil(min(length, LONGEST) * CHARACTER * alike[n])
         counts[code - begin], filled = count, filled + count
     return counts, words[:filled], ours[:filled], theirs[:filled]
 
@@ -206,9 +215,11 @@ def most_covered(covers, length, stream, begin, end):
     """What `words_similarity` is at most, NaN where an address has no words; `covers` and `length` as of `cover`."""
     if length == 0 or end - begin == 1:
         return np.nan
-    ours, theirs = 0.0, 0.0
+    if max(length, np.int64(stream[begin])) > LONGEST:
+        return 1.0
+    ours, theirs = np.int64(0), np.int64(0)
     for k in range(begin + 1, end):
         word = 2 * np.int64(stream[k])
-        ours += covers[word]
-        theirs += covers[word + 1]
-    return min(max(ours / length, theirs / stream[begin]) * (1 + ROUNDING), 1.0)
+        ours += np.int64(covers[word])
+        theirs += np.int64(covers[word + 1])
+    return min(max(ours / length, theirs / stream[begin]) / CHARACTER * (1 + ROUNDING), 1.0)

@@ -9,6 +9,7 @@ import pytest
 from common.linkage import word_sieve
 from common.linkage.comparison import words_similarity
 from common.linkage.jaro_winkler import Texts, ordered_texts, texts
+from common.linkage.standardise import MAX_FIELD_CHARACTERS
 from common.linkage.word_sieve import alike_words, cover, most_covered, uncover, words_at, words_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,11 @@ addresses = st.one_of(
     st.text("abcdefghijklmnopqrstuvwxyz 0123456789", max_size=140),
 )
 columns = st.lists(st.none() | addresses, min_size=1, max_size=8)
+
+words = st.text("ab", min_size=4, max_size=6).map("abcdefgh".__add__)
+long_addresses = st.lists(words, min_size=60, max_size=125, unique=True).map(
+    lambda words: " ".join(words)[:MAX_FIELD_CHARACTERS]
+)
 
 
 def ordered(column: list[str | None]) -> Texts:
@@ -49,6 +55,31 @@ def test_nothing_is_more_similar_than_its_bound(ours: list[str | None], theirs: 
             exact = words_similarity(one or "", other or "")
             assert math.isnan(bound) == math.isnan(exact)
             assert not bound < exact
+
+
+@settings(max_examples=30, deadline=None)
+@given(long_addresses, long_addresses)
+def test_nothing_is_more_similar_than_its_bound_at_the_length_that_validation_allows(one: str, other: str) -> None:
+    """Many words that are all alike: their characters add up in one place."""
+    for bound, right in zip(bounds([one], [other, "abcdefghaaaa"])[0], [other, "abcdefghaaaa"], strict=True):
+        assert bound >= words_similarity(one, right)
+
+
+@pytest.mark.parametrize("count", [2, 100, 111])
+def test_the_bound_holds_where_equal_similarities_add_up(count: int) -> None:
+    """111 words of eight letters are the longest valid address; their sum in 32-bit floats was too small."""
+    letters = "jklmnopqrstu"
+    address = " ".join(["abcdef" + one + other for one in letters for other in letters][:count])
+    assert len(address) < MAX_FIELD_CHARACTERS
+    other = "abcdefz unlike"
+    [[bound]] = bounds([address], [other])
+    assert words_similarity(address, other) <= bound <= 1
+
+
+def test_an_address_too_long_to_count_has_no_bound() -> None:
+    long = " ".join(f"abcd{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676)}" for n in range(15_000))
+    assert len(long.replace(" ", "")) > word_sieve.LONGEST
+    assert bounds([long, "abcd"], ["abcd", long]) == [[1.0, 1.0], [1.0, 1.0]]
 
 
 @pytest.mark.parametrize(

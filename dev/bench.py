@@ -63,7 +63,7 @@ def make(folder: Path, size: str, variety: str) -> None:
 def ours(folder: Path, size: str, at: str, slice_rows: int) -> dict[str, Any]:
     """This project's search."""
     begin = time.perf_counter()
-    from common.linkage.candidates import Budget, candidate_pairs
+    from common.linkage.search import Budget, candidate_pairs
 
     model, score = model_at(at)
     left, right, true_pairs = read(folder, size)

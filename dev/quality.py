@@ -38,10 +38,10 @@ PEERS = Path(sys.prefix) / "quality-peers"
 sys.path += [str(HERE.parent / "dags"), str(PEERS)]
 
 from common.linkage import training  # noqa: E402
-from common.linkage.candidates import candidate_pairs  # noqa: E402
 from common.linkage.corruption import Record  # noqa: E402
 from common.linkage.household import households  # noqa: E402
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL, LinkageModel  # noqa: E402
+from common.linkage.search import candidate_pairs  # noqa: E402
 from common.linkage.standardise import standardise  # noqa: E402
 
 Rows = npt.NDArray[np.int64]

@@ -13,9 +13,9 @@ import pyarrow as pa
 from common import people_db, source
 from common.linkage.batch import Effort, batch_pairs, certificate_of, usable
 from common.linkage.canary import Canaries, canary_records, judge_canaries
-from common.linkage.candidates import Budget, Progress
 from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL, LinkageModel
+from common.linkage.search import Budget, Progress
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
 from common.report import write_report

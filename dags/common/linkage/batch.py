@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import MissedPairsError
-from common.linkage.candidates import Budget, Progress, candidate_pairs
 from common.linkage.certificate import Certificate, certify
 from common.linkage.household import households
 from common.linkage.model import COMPARISON_VECTOR, LinkageModel
+from common.linkage.search import Budget, Progress, candidate_pairs
 from common.linkage.standardise import STANDARDISED
 
 

@@ -5,8 +5,8 @@ import re
 import pyarrow as pa
 import pytest
 from common.errors import CandidateExplosion
-from common.linkage.candidates import Budget, candidate_pairs
 from common.linkage.model import STARTING_MODEL
+from common.linkage.search import Budget, candidate_pairs
 from common.linkage.standardise import standardise
 from common.masking import masked
 from hypothesis import given

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from common.linkage.candidates import candidate_pairs
 from common.linkage.corruption import Record, corrupt
+from common.linkage.search import candidate_pairs
 from common.linkage.training.labelled import SEARCH_MODEL, TEST, TRAIN, Pairs, labelled, standardised, together
 from common.linkage.training.lookalikes import LOOKALIKES
 

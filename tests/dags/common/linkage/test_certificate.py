@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from common.linkage.candidates import candidate_pairs
 from common.linkage.certificate import certify
 from common.linkage.model import STARTING_MODEL
+from common.linkage.search import candidate_pairs
 
 AT = STARTING_MODEL.review_at
 

@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pytest
 from common import settings, source
 from common.linkage import training
-from common.linkage.candidates import candidate_pairs
 from common.linkage.corruption import Record
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, STARTING_MODEL, Curve, LinkageModel
+from common.linkage.search import candidate_pairs
 from common.linkage.training import FORMULAS, LABELLED, TEST, TRAIN, Formula, cut_offs, lookalikes, worlds
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from common.linkage.candidates import Budget, CandidateExplosion, Progress, candidate_pairs, frequent_names
+from common.errors import CandidateExplosion
 from common.linkage.comparison import comparison_vectors
 from common.linkage.model import STARTING_MODEL, Curve, LinkageModel
+from common.linkage.search.candidates import Budget, Progress, candidate_pairs, frequent_names
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from common.linkage.address_parts import Meetings, number_bits, numbers_similarity, words_similarity
 from common.linkage.comparison import COLUMNS, Rows
-from common.linkage.dictionary import COMPARISON, NONE, Dictionary, dictionary, similar_values
-from common.linkage.jaro_winkler import (
+from common.linkage.model import Curve, Floats
+from common.linkage.search.address_parts import Meetings, number_bits, numbers_similarity, words_similarity
+from common.linkage.search.dictionary import COMPARISON, NONE, Dictionary, dictionary, similar_values
+from common.linkage.search.jaro_winkler import (
     WORD,
     Texts,
     common_prefix,
@@ -35,8 +36,7 @@ from common.linkage.jaro_winkler import (
     similarity,
     texts,
 )
-from common.linkage.model import Curve, Floats
-from common.linkage.word_sieve import NO_WORDS, Alike, Words, cover, most_covered, uncover, words_at, words_of
+from common.linkage.search.word_sieve import NO_WORDS, Alike, Words, cover, most_covered, uncover, words_at, words_of
 
 SLACK = 1e-9
 """Log-odds and similarities by which the walk is more generous than the reference."""

@@ -6,11 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
-from common.linkage import word_sieve
 from common.linkage.comparison import words_similarity
-from common.linkage.jaro_winkler import Texts, ordered_texts, texts
+from common.linkage.search import word_sieve
+from common.linkage.search.jaro_winkler import Texts, ordered_texts, texts
+from common.linkage.search.word_sieve import alike_words, cover, most_covered, uncover, words_at, words_of
 from common.linkage.standardise import MAX_FIELD_CHARACTERS
-from common.linkage.word_sieve import alike_words, cover, most_covered, uncover, words_at, words_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from common.linkage.comparison import Rows
-from common.linkage.jaro_winkler import (
+from common.linkage.search.jaro_winkler import (
     WORD,
     Texts,
     common_prefix,

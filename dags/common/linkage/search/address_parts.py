@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.linkage.comparison import ALIKE, Rows
-from common.linkage.jaro_winkler import (
+from common.linkage.search.jaro_winkler import (
     SPACE,
     WORD,
     Texts,

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from common.linkage.address_parts import equal_words, next_word
 from common.linkage.comparison import ALIKE, Rows
-from common.linkage.dictionary import NONE, Dictionary, dictionary, similar_values
-from common.linkage.jaro_winkler import Texts, compiled, memory
+from common.linkage.search.address_parts import equal_words, next_word
+from common.linkage.search.dictionary import NONE, Dictionary, dictionary, similar_values
+from common.linkage.search.jaro_winkler import Texts, compiled, memory
 
 MOST_COMPARED = 10_000_000_000
 """Pairs of words that are worth comparing, at about a nanosecond each; where there are more, there is no sieve."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 from common.linkage import comparison
-from common.linkage.jaro_winkler import (
+from common.linkage.search.jaro_winkler import (
     common_prefix,
     forget,
     long_similarity,

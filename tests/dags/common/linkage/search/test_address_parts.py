@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from common.linkage import address_parts, comparison
-from common.linkage.jaro_winkler import memory, ordered_texts, texts
+from common.linkage import comparison
+from common.linkage.search import address_parts
+from common.linkage.search.jaro_winkler import memory, ordered_texts, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -37,12 +37,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import CandidateExplosion
-from common.linkage.address_parts import Meetings, meetings
 from common.linkage.comparison import COLUMNS, Rows, comparison_vectors
-from common.linkage.dictionary import NONE
-from common.linkage.jaro_winkler import memory
 from common.linkage.model import LinkageModel
-from common.linkage.walk import (
+from common.linkage.search.address_parts import Meetings, meetings
+from common.linkage.search.dictionary import NONE
+from common.linkage.search.jaro_winkler import memory
+from common.linkage.search.walk import (
     ANY,
     ASCENDING,
     ONCE,
@@ -60,7 +60,7 @@ from common.linkage.walk import (
     steps,
     walk,
 )
-from common.linkage.word_sieve import NO_SIEVE, NO_WORDS, alike_words
+from common.linkage.search.word_sieve import NO_SIEVE, NO_WORDS, alike_words
 from common.masking import masked
 
 SAMPLE = 60

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from common import people_db, source
+from common import people_db, sources
 from common.linkage.batch import Effort, batch_pairs, certificate_of, usable
 from common.linkage.canary import Canaries, canary_records, judge_canaries
 from common.linkage.decision import decide
@@ -46,7 +46,7 @@ def ingest(params: Mapping[str, Any], run_id: str) -> pa.Table:
         run_id: seeds what is random.
 
     Returns:
-        Incoming records (schema `source.INCOMING`), with `source` and `people_before` as metadata.
+        Incoming records (schema `sources.INCOMING`), with `source` and `people_before` as metadata.
 
     Raises:
         SourceError: the source cannot be read.
@@ -54,12 +54,12 @@ def ingest(params: Mapping[str, Any], run_id: str) -> pa.Table:
     if params["source"] == SWEEP:
         return _described(people_db.people_as_records(), SWEEP, people_before=0)
     if params["source"] != FAKER:
-        return _described(source.read_records(params["source"]), params["source"], people_before=0)
+        return _described(sources.read_records(params["source"]), params["source"], people_before=0)
     if people_db.is_empty():
         _fill(params["existing"])
     seed = _seed(run_id)
     known, before = people_db.sample_people(round(params["rows"] * params["returning"]), seed, run_id)
-    return _described(source.fake_records(params["rows"], params["returning"], known, seed), FAKER, before)
+    return _described(sources.fake_records(params["rows"], params["returning"], known, seed), FAKER, before)
 
 
 def _described(records: pa.Table, origin: str, people_before: int) -> pa.Table:
@@ -165,7 +165,7 @@ def load_batch(
         The fields of its RunReport.
     """
     linkage_model, origin = LinkageModel.from_dict(model), _origin(records)
-    batch_id = source.batch_id(records, origin)
+    batch_id = sources.batch_id(records, origin)
     if origin == SWEEP:
         loaded = people_db.mark_duplicates(
             records, decisions, linkage_model, run_id=run_id, source=origin, batch_id=batch_id
@@ -188,7 +188,7 @@ def load_batch(
 def _fill(rows: int) -> None:
     """Give an empty table its first people: a batch like any other, so duplicates among them stay out too."""
     model = STARTING_MODEL.to_dict()
-    records = standardise_batch(_described(source.fake_people(rows, _FIRST_SEED), "faker: first people", 0))
+    records = standardise_batch(_described(sources.fake_people(rows, _FIRST_SEED), "faker: first people", 0))
     shards = people_db.plan_shards()
     pairs = [compare_batch(records, model, shard, people_db.FIRST_PEOPLE) for shard in shards]
     load_batch(records, model, pairs, decide_batch(records, model, pairs), shards, run_id=people_db.FIRST_PEOPLE)

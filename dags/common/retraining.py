@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from airflow.sdk.exceptions import AirflowSkipException
 
-from common import people_db, source
+from common import people_db, sources
 from common.linkage import training
 from common.linkage.decision import Decision, Reason, zone
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
@@ -51,9 +51,9 @@ def training_pairs(params: Mapping[str, Any], run_id: str) -> pa.Table:
     parts = {}
     table_size = people_db.count_people(run_id)
     if prepared := params["labelled_pairs"]:
-        parts[prepared] = training.judged_pairs(source.read_pairs(prepared), _PREPARED_SEED)
+        parts[prepared] = training.judged_pairs(sources.read_pairs(prepared), _PREPARED_SEED)
     else:
-        people = source.fake_people(TRAINING_PEOPLE, _PREPARED_SEED)
+        people = sources.fake_people(TRAINING_PEOPLE, _PREPARED_SEED)
         parts["generated people"] = training.generated_pairs(people, _PREPARED_SEED, table_size)
     seed = int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:6])
     stored, _ = people_db.sample_people(TRAINING_PEOPLE, seed, run_id)

@@ -16,9 +16,9 @@ import pytest
 from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.sdk.exceptions import AirflowSkipException
 from common.default_args import PARAMS
+from common.errors import SourceError
 from common.report import report_paths
 from common.settings import PROJECT_ROOT
-from common.source import SourceError
 
 TABLES = ("people", "batches", "decisions", "quarantine", "models")
 FAKER = {"source": "faker", "rows": 40, "returning": 0.5, "existing": 60, "retrain_every": 0}

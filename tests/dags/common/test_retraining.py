@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from common import people_db as db
-from common import retraining, source
+from common import retraining, sources
 from common.default_args import PARAMS
-from common.errors import PeopleDbError
+from common.errors import PeopleDbError, SourceError
 from common.linkage import training
 from common.linkage.batch import batch_pairs
 from common.linkage.corruption import Record
@@ -22,7 +22,6 @@ from common.linkage.decision import decide
 from common.linkage.model import SIMILARITIES, STARTING_MODEL, LinkageModel
 from common.linkage.standardise import standardise
 from common.settings import PROMOTION_MARGIN
-from common.source import SourceError
 
 PEOPLE = training.MIN_PEOPLE
 SHIPPED = "... + address parts"
@@ -46,7 +45,7 @@ def execute(dsn: str, statement: str, values: Iterable[Any] = ()) -> list[tuple[
 def insert_people(dsn: str, count: int, seed: int = 1) -> None:
     assert db.is_empty()  # makes the tables
     with psycopg.connect(dsn, options="-c search_path=dedupe") as connection, connection.cursor() as cursor:
-        rows = source.fake_people(count, seed).select(Record._fields).to_pylist()
+        rows = sources.fake_people(count, seed).select(Record._fields).to_pylist()
         statement = "INSERT INTO people (first_name, last_name, address) VALUES (%s, %s, %s)"
         cursor.executemany(statement, [tuple(row.values()) for row in rows])
 
@@ -137,10 +136,10 @@ def test_a_retry_learns_from_the_same_pairs_and_another_run_from_others(people_d
 
 
 def test_a_prepared_data_set_replaces_the_generated_one(people_db: str, incoming: Any) -> None:
-    people = source.fake_people(80, 3).select(Record._fields).to_pylist()
+    people = sources.fake_people(80, 3).select(Record._fields).to_pylist()
     fields = [tuple(person.values()) for person in people]
     rows = [(*one, *(one if same else other), same) for one, other in pairwise(fields) for same in (1, 0)]
-    lines = [",".join(source.PAIRS.names)]
+    lines = [",".join(sources.PAIRS.names)]
     lines += [",".join(f'"{value}"' for value in row) for row in rows[::3]]
     (incoming / "pairs.csv").write_text("\n".join(lines))
     path = str(incoming / "pairs.csv")
@@ -159,7 +158,7 @@ def test_a_prepared_data_set_that_is_not_there(people_db: str, incoming: Any) ->
 
 @pytest.fixture(scope="module")
 def pairs() -> pa.Table:
-    made = training.generated_pairs(source.fake_people(2 * PEOPLE, 1), 0, 10_000)
+    made = training.generated_pairs(sources.fake_people(2 * PEOPLE, 1), 0, 10_000)
     return training.joined({"generated people": made})
 
 

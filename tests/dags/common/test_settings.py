@@ -1,8 +1,9 @@
 """What is read from the environment."""
 
 import pytest
+from common.errors import SourceError
 from common.settings import listed
-from common.source import SourceError, _located
+from common.sources.places import located
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,6 @@ def test_several_values_are_separated_by_commas(
 def test_a_url_below_one_of_the_roots_may_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEDUPE_TEST", "incoming, https://example.org/new")
     roots = listed("DEDUPE_TEST", "")
-    assert _located("https://example.org/new/a.csv", roots) == "https://example.org/new/a.csv"
+    assert located("https://example.org/new/a.csv", roots) == "https://example.org/new/a.csv"
     with pytest.raises(SourceError, match="outside of the allowed places: incoming, https://example"):
-        _located("https://example.org/newer.csv", roots)
+        located("https://example.org/newer.csv", roots)

@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pytest
-from common import source
+from common import sources
 from common.linkage.batch import batch_pairs
 from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL
 from common.linkage.standardise import standardise
 
 FIELDS = ("first_name", "last_name", "address")
-CROWD = source.fake_people(200, 5).select(FIELDS)
+CROWD = sources.fake_people(200, 5).select(FIELDS)
 
 
 class Golden(NamedTuple):

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from common import settings, source
+from common import settings, sources
 from common.linkage import training
 from common.linkage.corruption import Record
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, STARTING_MODEL, Curve, LinkageModel
@@ -34,7 +34,7 @@ SHIPPED = LADDER["... + address parts"]
 @pytest.fixture(scope="module")
 def pairs() -> pa.Table:
     """Labelled pairs of a few people: enough to see the rules at work."""
-    return training.generated_pairs(source.fake_people(PEOPLE, 1), 0, TABLE_SIZE)
+    return training.generated_pairs(sources.fake_people(PEOPLE, 1), 0, TABLE_SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_unlike_matches_are_there_too(pairs: pa.Table) -> None:
 
 
 def test_a_small_table_weighs_nothing_down() -> None:
-    small = training.generated_pairs(source.fake_people(training.MIN_PEOPLE, 2), 0, 10)
+    small = training.generated_pairs(sources.fake_people(training.MIN_PEOPLE, 2), 0, 10)
     assert set(small["weight"].to_pylist()) == {1.0}
 
 
@@ -104,7 +104,7 @@ def test_no_person_is_in_both_splits(monkeypatch: pytest.MonkeyPatch) -> None:
         return search(left, right, *others)
 
     monkeypatch.setattr(worlds, "candidate_pairs", overheard)
-    people = source.fake_people(training.MIN_PEOPLE, 3)
+    people = sources.fake_people(training.MIN_PEOPLE, 3)
     training.generated_pairs(people, 0, TABLE_SIZE)
     train, test = (world & set(people["address"].to_pylist()) for world in seen)
     assert len(train) == len(test) == training.MIN_PEOPLE / 2
@@ -115,10 +115,10 @@ def fingerprint() -> str:
     """Runs in another process too, so it brings what it needs."""
     import hashlib
 
-    from common import source
+    from common import sources
     from common.linkage import training
 
-    pairs = training.generated_pairs(source.fake_people(training.MIN_PEOPLE, 4), 7, 10_000)
+    pairs = training.generated_pairs(sources.fake_people(training.MIN_PEOPLE, 4), 7, 10_000)
     model = training.with_cut_offs(training.fit(training.FORMULAS[-2], pairs), pairs, 0.005, 0.01)
     return hashlib.sha256(repr(pairs.to_pylist()).encode()).hexdigest() + model.version
 
@@ -131,7 +131,7 @@ def test_the_same_seed_makes_the_same_in_another_process() -> None:
 
 
 def test_another_seed_makes_other_pairs(pairs: pa.Table) -> None:
-    assert training.generated_pairs(source.fake_people(PEOPLE, 1), 1, TABLE_SIZE) != pairs
+    assert training.generated_pairs(sources.fake_people(PEOPLE, 1), 1, TABLE_SIZE) != pairs
 
 
 ANN = Record("Ann", "Lee", "12 Elm Road, Salem")
@@ -173,13 +173,13 @@ def test_a_lookalike_of_somebody_without_a_name_or_among_namesakes() -> None:
 
 
 def judgements(*rows: tuple[Record, Record, bool]) -> pa.Table:
-    columns: dict[str, list[Any]] = {column: [] for column in source.PAIRS.names}
+    columns: dict[str, list[Any]] = {column: [] for column in sources.PAIRS.names}
     for left, right, is_match in rows:
         for side, record in (("left", left), ("right", right)):
             for name, value in record._asdict().items():
                 columns[f"{side}_{name}"].append(value)
         columns["is_match"].append(is_match)
-    return pa.table(columns, source.PAIRS)
+    return pa.table(columns, sources.PAIRS)
 
 
 def person(number: int) -> Record:
@@ -485,7 +485,7 @@ def test_more_mistakes_allowed_means_lower_cut_offs(models: dict[str, LinkageMod
 
 
 def test_the_shipped_model_is_what_training_makes_of_the_generated_people() -> None:
-    made = training.generated_pairs(source.fake_people(10_000, 0), 0, 10_000)
+    made = training.generated_pairs(sources.fake_people(10_000, 0), 0, 10_000)
     fitted = training.fit(SHIPPED, made)
     model = training.with_cut_offs(fitted, made, settings.MAX_DROPPED, settings.MAX_REVIEWED).to_dict()
     shipped = STARTING_MODEL.to_dict()

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from common import people_db, sources
 from common.linkage.batch import Effort, batch_pairs, certificate_of, usable
@@ -72,11 +73,23 @@ def standardise_batch(incoming: pa.Table) -> pa.Table:
 
 
 def plan_shards(records: pa.Table) -> list[people_db.Shard]:
-    """The shards of the table that a batch is compared with; none of it for a sweep, which is the table itself."""
+    """The shards of the table that a batch is compared with; none of it for a sweep, which is the table itself.
+
+    Rows that other clients wrote, or that an older standardiser made, are standardised first.
+    """
+    with people_db.transaction() as connection:
+        standardise_people(connection)
     shards = people_db.plan_shards()
     if _origin(records) == SWEEP:
         return [people_db.Shard(first_person=0, last_person=-1, with_batch=True, snapshot=shards[0]["snapshot"])]
     return shards
+
+
+def standardise_people(connection: people_db.Transaction) -> None:
+    """Bring the standardised columns of people up to date where this standardiser has not seen the row."""
+    people = people_db.unstandardised_people(connection)
+    if people.num_rows:
+        people_db.store_standardised(connection, standardise(people))
 
 
 def _origin(records: pa.Table) -> str:
@@ -147,7 +160,8 @@ def score_canaries(
 
 def decide_batch(records: pa.Table, model: Mapping[str, Any], pairs: Sequence[pa.Table]) -> pa.Table:
     """Decisions about a batch by the pairs of all shards, see `decide`."""
-    known = people_db.known_records(records)
+    with people_db.transaction() as connection:
+        known = people_db.known_records(connection, records)
     return decide(records, pa.concat_tables(pairs), known, LinkageModel.from_dict(model))
 
 
@@ -159,37 +173,65 @@ def load_batch(
     shards: list[people_db.Shard],
     run_id: str,
 ) -> dict[str, Any]:
-    """Write a decided batch under the key that follows from its content, see `people_db.load`.
+    """Write a decided batch under the key that follows from its content; one that is there already stays as it is.
 
     Returns:
         The fields of its RunReport.
     """
-    linkage_model, origin = LinkageModel.from_dict(model), _origin(records)
-    batch_id = sources.batch_id(records, origin)
-    if origin == SWEEP:
-        loaded = people_db.mark_duplicates(
-            records, decisions, linkage_model, run_id=run_id, source=origin, batch_id=batch_id
-        )
-    else:
-        loaded = people_db.load(
-            records,
-            pa.concat_tables(pairs),
-            decisions,
-            shards,
-            linkage_model,
-            run_id=run_id,
-            source=origin,
-            batch_id=batch_id,
-            people_before=int(records.schema.metadata[b"people_before"]),
-        )
-    return asdict(loaded)
+    origin = _origin(records)
+    batch = people_db.Batch(
+        batch_id=sources.batch_id(records, origin),
+        run_id=run_id,
+        source=origin,
+        people_before=int(records.schema.metadata[b"people_before"]),
+    )
+    linkage_model = LinkageModel.from_dict(model)
+    return asdict(load_decided(batch, records, linkage_model, pa.concat_tables(pairs), decisions, shards))
+
+
+def load_decided(
+    batch: people_db.Batch,
+    records: pa.Table,
+    model: LinkageModel,
+    pairs: pa.Table,
+    decisions: pa.Table,
+    shards: list[people_db.Shard],
+) -> RunReport:
+    """Write a decided batch in one transaction, all of it or nothing.
+
+    Other writers to `people` wait meanwhile. People who came, changed or went since the shards were planned are
+    compared again, and the batch decided again if there are any. A sweep changes nobody but marks duplicates.
+
+    Args:
+        batch: what it is; if it is loaded already, nothing changes.
+        records: the standardised batch.
+        model: what scored the pairs.
+        pairs: all its candidate pairs, as `batch_pairs` returns them.
+        decisions: what `decide` made of them.
+        shards: as planned before the comparison.
+    """
+    with people_db.writing() as connection:
+        if stored := people_db.stored_report(connection, batch.batch_id):
+            return stored
+        if batch.source == SWEEP:
+            return people_db.mark_duplicates(connection, batch, records, decisions, model)
+        standardise_people(connection)
+        compared = pc.unique(pairs["person_id"].drop_null()).to_pylist()
+        changed, stale = people_db.changed_people(connection, shards[0]["snapshot"], compared)
+        known = people_db.known_records(connection, records)
+        if len(stale):
+            fresh = batch_pairs(records, changed, model, with_batch=False).cast(pairs.schema)
+            pairs = pa.concat_tables([pairs.filter(pc.invert(pc.is_in(pairs["person_id"], stale))), fresh])
+        if len(stale) or known.num_rows:
+            decisions = decide(records, pairs, known, model)
+        return people_db.write_batch(connection, batch, records, decisions, model)
 
 
 def _fill(rows: int) -> None:
     """Give an empty table its first people: a batch like any other, so duplicates among them stay out too."""
     model = STARTING_MODEL.to_dict()
     records = standardise_batch(_described(sources.fake_people(rows, _FIRST_SEED), "faker: first people", 0))
-    shards = people_db.plan_shards()
+    shards = plan_shards(records)
     pairs = [compare_batch(records, model, shard, people_db.FIRST_PEOPLE) for shard in shards]
     load_batch(records, model, pairs, decide_batch(records, model, pairs), shards, run_id=people_db.FIRST_PEOPLE)
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import people_db
+from common import people_db, pipeline
 from common.arrow_xcom import MARK
 from common.errors import DedupePeopleError
 from common.settings import TRIES_DIR, XCOM_ROOT
@@ -34,7 +34,9 @@ def undo(batch_id: str, force: bool) -> str:
 
 def judge(batch_id: str, record_key: str, person_id: int | None) -> str:
     """See `people_db.judge`; returns what was done."""
-    people_db.judge(batch_id, record_key, person_id)
+    with people_db.writing() as connection:
+        people_db.judge(connection, batch_id, record_key, person_id)
+        pipeline.standardise_people(connection)
     return f"record {record_key} is {'new' if person_id is None else f'a duplicate of person {person_id}'}"
 
 

@@ -252,13 +252,22 @@ def test_only_people_db_talks_sql_to_postgres() -> None:
         drivers = {name.split(".")[0] for name in imported(tree)} & {"psycopg", "adbc_driver_postgresql"}
         hooks = {name for name in imported(tree) if "providers.postgres" in name}
         if drivers or hooks or any(map(SQL.match, texts)):
-            speakers.add(path.name)
-    assert speakers == {"people_db.py"}
+            speakers.add(path.parent.name)
+    assert speakers == {"people_db"}
+
+
+def test_people_db_reads_and_writes_and_does_not_know_the_method() -> None:
+    ours = tuple(f"common.{room}." for room in ("people_db", "linkage", "errors", "settings", "run_report"))
+    method = ("standardise.standardise", "batch.batch_pairs", "decision.decide", "search", "training")
+    for path, tree in sources(DAGS / "common" / "people_db"):
+        for name in imported(tree):
+            assert not name.startswith("common.") or name.startswith(ours), f"{path} imports {name}"
+            assert not name.startswith(tuple(f"common.linkage.{part}" for part in method)), f"{path} imports {name}"
 
 
 def test_no_sql_is_built_from_text() -> None:
-    tree = ast.parse((DAGS / "common" / "people_db.py").read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    nodes = [node for _, tree in sources(DAGS / "common" / "people_db") for node in ast.walk(tree)]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
     statements = [node.args[0] for node in calls if node.func.attr in {"execute", "copy", "SQL"} and node.args]  # type: ignore[attr-defined]
     assert len(statements) > 20
     for statement in statements:

@@ -17,8 +17,9 @@ import dedupe_people
 import psycopg
 import pytest
 from common import people_db as database
-from common import retraining
+from common import pipeline, retraining, upkeep
 from common.default_args import PARAMS
+from common.errors import PeopleDbError, PeopleDbUnreachable
 from common.linkage.model import STARTING_MODEL
 from common.linkage.training import MIN_PEOPLE
 from common.report import report_paths
@@ -294,7 +295,7 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_run_costs_a_retry(own_ser
         def attempt() -> None:
             try:
                 task()
-            except database.PeopleDbUnreachable as error:
+            except PeopleDbUnreachable as error:
                 retries.append(str(error))
 
         thread = threading.Thread(target=attempt)
@@ -311,7 +312,7 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_run_costs_a_retry(own_ser
     def do(name: str, task: Task) -> Any:
         if name in {"plan_shards", "load"}:
             restart_during(task)
-            with pytest.raises(database.PeopleDbUnreachable):
+            with pytest.raises(PeopleDbUnreachable):
                 task()  # it is down
             with own_server.use():
                 return task()
@@ -357,7 +358,7 @@ def test_a_disk_that_is_full_during_load_is_one_clear_line_and_costs_a_retry(
             before = stored(dsn)
             filler = small_disk / "filler"
             filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 200_000))
-            with pytest.raises(database.PeopleDbUnreachable, match="No space left on device") as raised:
+            with pytest.raises(PeopleDbUnreachable, match="No space left on device") as raised:
                 task()
             assert "\n" not in str(raised.value)
             filler.unlink()
@@ -374,7 +375,8 @@ def test_the_judge_of_all_pairs_finds_what_is_there(people_db: str) -> None:
     with psycopg.connect(people_db) as connection:
         for row in (*people(20), ("Marya", *people(1)[0][1:])):
             connection.execute("INSERT INTO dedupe.people (first_name, last_name, address) VALUES (%s, %s, %s)", row)
-    database.plan_shards()
+    with database.transaction() as connection:
+        pipeline.standardise_people(connection)
     assert [(pair.person_id, pair.other_id) for pair in duplicates(people_db)] == [(21, 1)]
 
 
@@ -394,7 +396,7 @@ def become(people_db: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     """Lets connection `people_db` log in as a role of role.sql; the owner has applied the schema."""
     database.is_empty()
     with psycopg.connect(people_db, autocommit=True) as owner:
-        owner.execute((PROJECT_ROOT / "dags" / "common" / "role.sql").read_text().encode())
+        owner.execute((PROJECT_ROOT / "dags" / "common" / "people_db" / "role.sql").read_text().encode())
         host, name = owner.info.host, owner.info.dbname
 
         def become(role: str) -> None:
@@ -427,7 +429,7 @@ def test_the_dag_and_the_upkeep_need_no_more_than_their_roles_have(
     ):
         with psycopg.connect(dsn) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(forbidden.encode())
-    with pytest.raises(database.PeopleDbError, match="lacks rights"):
+    with pytest.raises(PeopleDbError, match="lacks rights"):
         database.undo_batch(numbers["batch_id"], force=True)
 
     become("dedupe_upkeep")
@@ -436,5 +438,5 @@ def test_the_dag_and_the_upkeep_need_no_more_than_their_roles_have(
     )
     with psycopg.connect(people_db) as owner:
         batch_id, record_key = owner.execute(batches.encode()).fetchall()[0]
-    database.judge(batch_id, record_key, None)
+    upkeep.judge(batch_id, record_key, None)
     database.undo_batch(batch_id, force=True)

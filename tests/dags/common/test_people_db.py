@@ -13,20 +13,15 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
+from common import people_db as database
+from common.errors import PeopleDbError, PeopleDbUnreachable
 from common.linkage.batch import batch_pairs
 from common.linkage.decision import decide
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
-from common.people_db import (
-    PeopleDbError,
-    PeopleDbUnreachable,
-    is_empty,
-    known_records,
-    plan_shards,
-    read_people,
-)
-from common.people_db import load as load_decided
+from common.people_db import Batch, is_empty, read_people
+from common.pipeline import load_decided, plan_shards
 from common.run_report import RunReport
 
 MODEL = STARTING_MODEL
@@ -53,7 +48,7 @@ def records(*rows: Row) -> pa.Table:
         "problem": pa.nulls(len(keys), text),
         "raw": pa.nulls(len(keys), text),
     }
-    return add_quarantine_reason(standardise(pa.table(columns)))
+    return add_quarantine_reason(standardise(pa.table(columns, metadata={"source": "s"})))
 
 
 def load(
@@ -61,13 +56,13 @@ def load(
 ) -> RunReport:
     """A batch from plan to load, as the tasks do it; `meanwhile` happens between comparing and loading."""
     batch = records(*rows)
-    shards = plan_shards()
+    shards = plan_shards(batch)
     pairs = pa.concat_tables([batch_pairs(batch, read_people(s), MODEL, with_batch=s["with_batch"]) for s in shards])
-    decisions = decide(batch, pairs, known_records(batch), MODEL)
+    with database.transaction() as connection:
+        known = database.known_records(connection, batch)
+    decisions = decide(batch, pairs, known, MODEL)
     meanwhile()
-    return load_decided(
-        batch, pairs, decisions, shards, MODEL, run_id=run_id, source="s", batch_id=batch_id, people_before=0
-    )
+    return load_decided(Batch(batch_id, run_id, "s", people_before=0), batch, MODEL, pairs, decisions, shards)
 
 
 def execute(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -377,7 +372,7 @@ def test_two_loads_at_once_insert_nobody_twice(people_db: str) -> None:
 
 
 def test_a_lock_that_never_comes_free_is_one_clear_line(people_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.people_db.LOCK_TIMEOUT", timedelta(seconds=0.2))
+    monkeypatch.setattr("common.people_db.connection.LOCK_TIMEOUT", timedelta(seconds=0.2))
     assert is_empty()
     with psycopg.connect(people_db) as writer:
         writer.execute("LOCK TABLE dedupe.people IN ROW EXCLUSIVE MODE")
@@ -396,11 +391,11 @@ def standardised_people(dsn: str) -> list[tuple[Any, ...]]:
 def test_rows_of_other_clients_are_standardised(people_db: str) -> None:
     assert is_empty()
     insert(people_db, ("", "ÅSA", "O'Neil", ""), ("", "", "Jones", "7 Oak Avenue"))
-    plan_shards()
+    plan_shards(records())
     assert standardised_people(people_db) == [("asa", "oneil", None), (None, "jones", "7 oak ave")]
 
     execute(people_db, "UPDATE people SET last_name = 'Ek', inserted_at = now() WHERE last_name = 'Jones'")
-    plan_shards()
+    plan_shards(records())
     assert standardised_people(people_db)[1] == (None, "ek", "7 oak ave")
 
 
@@ -408,15 +403,15 @@ def test_rows_of_an_older_standardiser_are_standardised_again(people_db: str) ->
     load(ANN, BOB)
     expected = standardised_people(people_db)
     execute(people_db, "UPDATE people SET std_version = 'older', first_name_std = 'x'")
-    plan_shards()
+    plan_shards(records())
     assert standardised_people(people_db) == expected
 
 
 def test_planning_again_touches_no_row(people_db: str) -> None:
     load(ANN, BOB)
-    plan_shards()
+    plan_shards(records())
     versions = execute(people_db, "SELECT xmin::text FROM people")
-    plan_shards()
+    plan_shards(records())
     assert execute(people_db, "SELECT xmin::text FROM people") == versions
 
 
@@ -430,8 +425,8 @@ def test_shards_hold_everybody_once(people_db: str, monkeypatch: pytest.MonkeyPa
         people,
     )
     per_shard = -(-people // shards)
-    monkeypatch.setattr("common.people_db.SHARD_PEOPLE", per_shard)
-    plan = plan_shards()
+    monkeypatch.setattr("common.people_db.people.SHARD_PEOPLE", per_shard)
+    plan = plan_shards(records())
     parts = [read_people(shard) for shard in plan]
     assert len(plan) == -(-people // per_shard)
     assert all(0 < part.num_rows <= per_shard for part in parts)
@@ -442,14 +437,14 @@ def test_shards_hold_everybody_once(people_db: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_empty_table_is_one_empty_shard(people_db: str) -> None:
-    (shard,) = plan_shards()
+    (shard,) = plan_shards(records())
     assert read_people(shard).num_rows == 0
     assert shard["with_batch"]
 
 
 def test_sharded_and_whole_tables_lead_to_the_same_decisions(people_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
     load(ANN, BOB, EVE)
-    monkeypatch.setattr("common.people_db.SHARD_PEOPLE", 1)
+    monkeypatch.setattr("common.people_db.people.SHARD_PEOPLE", 1)
     report = load(
         ANN_TYPO, ("b", *BOB[1:]), ("n", "Nia", "New", "5 Elm St"), ("o", "Nia", "New", "5 Elm St"), batch_id="2"
     )

@@ -9,7 +9,7 @@ from common import pipeline
 from common.default_args import PARAMS
 from common.errors import PeopleDbUnreachable
 from common.linkage.model import STARTING_MODEL
-from common.people_db import is_empty, plan_shards
+from common.people_db import is_empty
 
 MODEL = STARTING_MODEL.to_dict()
 
@@ -21,7 +21,7 @@ def given(**params: Any) -> dict[str, Any]:
 
 def load(batch: pa.Table, run_id: str) -> dict[str, Any]:
     records = pipeline.standardise_batch(batch)
-    shards = plan_shards()
+    shards = pipeline.plan_shards(records)
     pairs = [pipeline.compare_batch(records, MODEL, shard, run_id) for shard in shards]
     decisions = pipeline.decide_batch(records, MODEL, pairs)
     return pipeline.load_batch(records, MODEL, pairs, decisions, shards, run_id)

@@ -12,13 +12,11 @@ import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from common import people_db as db
-from common import retraining, sources
+from common import pipeline, retraining, sources
 from common.default_args import PARAMS
 from common.errors import PeopleDbError, SourceError
 from common.linkage import training
-from common.linkage.batch import batch_pairs
 from common.linkage.corruption import Record
-from common.linkage.decision import decide
 from common.linkage.model import SIMILARITIES, STARTING_MODEL, LinkageModel
 from common.linkage.standardise import standardise
 from common.settings import PROMOTION_MARGIN
@@ -69,19 +67,13 @@ def load(dsn: str, *records: Record, run_id: str = "run 1") -> None:
     keys = pa.array([f"{run_id} {n}" for n in range(len(records))])
     nothing = pa.nulls(len(records), pa.string())
     raw = pa.table({"record_key": keys, "source_key": nothing, **columns, "problem": nothing, "raw": nothing})
-    batch = standardise(raw).append_column("quarantine_reason", nothing)
-    shards = db.plan_shards()
-    pairs = pa.concat_tables(
-        [batch_pairs(batch, db.read_people(s), STARTING_MODEL, with_batch=s["with_batch"]) for s in shards]
-    )
-    decisions = decide(batch, pairs, db.known_records(batch), STARTING_MODEL)
-    db.load(
-        *(batch, pairs, decisions, shards, STARTING_MODEL),
-        run_id=run_id,
-        source="s",
-        batch_id=f"batch of {run_id}",
-        people_before=0,
-    )
+    batch = standardise(raw).append_column("quarantine_reason", nothing).replace_schema_metadata({"source": "s"})
+    shards = pipeline.plan_shards(batch)
+    model = STARTING_MODEL.to_dict()
+    pairs = [pipeline.compare_batch(batch, model, shard, run_id) for shard in shards]
+    decisions = pipeline.decide_batch(batch, model, pairs)
+    described = db.Batch(f"batch of {run_id}", run_id, "s", people_before=0)
+    pipeline.load_decided(described, batch, STARTING_MODEL, pa.concat_tables(pairs), decisions, shards)
 
 
 ANN = Record("Annabel", "Quimby", "12 Wisteria Street, Springfield, IL 62701")

@@ -4,6 +4,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 from common import people_db, pipeline
+from common.errors import PeopleDbError
 from common.linkage.model import STARTING_MODEL
 
 MODEL = STARTING_MODEL.to_dict()
@@ -104,6 +105,6 @@ def test_a_sweep_does_not_overwrite_what_changed_meanwhile(people_db: str) -> No
     decisions = pipeline.decide_batch(records, MODEL, pairs)
     with psycopg.connect(people_db) as connection:
         connection.execute("UPDATE dedupe.people SET last_name = 'Other' WHERE person_id = 3")
-    with pytest.raises(pipeline.people_db.PeopleDbError, match="run the sweep again"):
+    with pytest.raises(PeopleDbError, match="run the sweep again"):
         pipeline.load_batch(records, MODEL, pairs, decisions, shards, "one")
     assert marks(people_db) == {}

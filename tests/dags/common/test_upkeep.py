@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
-from common import people_db, upkeep
+from common import people_db, pipeline, upkeep
 from common.arrow_xcom import ArrowXCom
 from common.linkage.batch import batch_pairs
 from common.linkage.decision import decide
@@ -32,15 +32,15 @@ def load(batch_id: str, *rows: tuple[str | None, ...]) -> RunReport:
     names = ("record_key", "first_name", "last_name", "address")
     columns = {name: pa.array(column, pa.string()) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
     columns |= {name: pa.nulls(len(rows), pa.string()) for name in ("source_key", "problem", "raw")}
-    batch = add_quarantine_reason(standardise(pa.table(columns)))
-    shards = people_db.plan_shards()
+    batch = add_quarantine_reason(standardise(pa.table(columns, metadata={"source": "s"})))
+    shards = pipeline.plan_shards(batch)
     pairs = [batch_pairs(batch, people_db.read_people(s), MODEL, with_batch=s["with_batch"]) for s in shards]
-    decisions = decide(batch, pa.concat_tables(pairs), people_db.known_records(batch), MODEL)
+    with people_db.transaction() as connection:
+        known = people_db.known_records(connection, batch)
     pairs_of_all = pa.concat_tables(pairs)
-    run_id = f"run of {batch_id}"
-    return people_db.load(
-        batch, pairs_of_all, decisions, shards, MODEL, run_id=run_id, source="s", batch_id=batch_id, people_before=0
-    )
+    decisions = decide(batch, pairs_of_all, known, MODEL)
+    described = people_db.Batch(batch_id, f"run of {batch_id}", "s", people_before=0)
+    return pipeline.load_decided(described, batch, MODEL, pairs_of_all, decisions, shards)
 
 
 def execute(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -1,6 +1,6 @@
 -- The least that the DAG needs in the people database, and what dev/upkeep needs besides. Run it once as the owner of
 -- the tables, after the schema was applied (by any first run as the owner), with other names if you like:
---     psql -d people -f dags/common/role.sql
+--     psql -d people -f dags/common/people_db/role.sql
 -- Then give the roles passwords and put `dedupe_dag` into connection people_db. Neither can change the schema: after
 -- an update of this project whose schema.sql differs, let the owner run `dev/airflow tasks test dedupe_people
 -- plan_shards 2026-11-08` once.

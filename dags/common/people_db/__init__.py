@@ -1,0 +1,85 @@
+"""The people database: the only SQL, by what it is about. This is its door.
+
+    connection   transactions and the schema (`schema.sql`, `role.sql`)
+    people       who is stored, in shards for comparing; standardised columns
+    batches      what was decided about records, quarantine, sweeps, undoing
+    judgements   what people said about decisions
+    models       the champion and those before it
+
+It reads and writes, and knows nothing of how records are compared: `pipeline` does that, inside of a transaction that
+`writing` hands it. Functions that take no `connection` are a transaction each.
+"""
+
+from common.people_db.batches import (
+    FIRST_PEOPLE,
+    STORED_DECISIONS,
+    SWEEP,
+    Batch,
+    batch_decisions,
+    batches_before,
+    last_canaries,
+    mark_duplicates,
+    quarantine_counts,
+    recent_decisions,
+    store_canaries,
+    stored_report,
+    undo_batch,
+    write_batch,
+)
+from common.people_db.connection import Transaction, transaction, writing
+from common.people_db.judgements import judge, judged_pairs
+from common.people_db.models import champion, model_results, promote_challenger, promote_stored
+from common.people_db.people import (
+    KNOWN,
+    PEOPLE,
+    Shard,
+    changed_people,
+    count_people,
+    is_empty,
+    known_records,
+    people_as_records,
+    plan_shards,
+    read_people,
+    sample_people,
+    store_standardised,
+    unstandardised_people,
+)
+
+__all__ = [
+    "FIRST_PEOPLE",
+    "KNOWN",
+    "PEOPLE",
+    "STORED_DECISIONS",
+    "SWEEP",
+    "Batch",
+    "Shard",
+    "Transaction",
+    "batch_decisions",
+    "batches_before",
+    "champion",
+    "changed_people",
+    "count_people",
+    "is_empty",
+    "judge",
+    "judged_pairs",
+    "known_records",
+    "last_canaries",
+    "mark_duplicates",
+    "model_results",
+    "people_as_records",
+    "plan_shards",
+    "promote_challenger",
+    "promote_stored",
+    "quarantine_counts",
+    "read_people",
+    "recent_decisions",
+    "sample_people",
+    "store_canaries",
+    "store_standardised",
+    "stored_report",
+    "transaction",
+    "undo_batch",
+    "unstandardised_people",
+    "write_batch",
+    "writing",
+]

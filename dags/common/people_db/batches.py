@@ -1,0 +1,367 @@
+"""Batches: what was decided about their records, what is in quarantine, and how they are taken back."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, replace
+from types import MappingProxyType
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from common.errors import PeopleDbError
+from common.linkage.batch import usable
+from common.linkage.canary import Canaries
+from common.linkage.decision import Decision
+from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
+from common.linkage.validation import quarantined
+from common.people_db.connection import RECORD, Transaction, as_table, rows_of, transaction, value, writing
+from common.people_db.people import insert_people
+from common.run_report import RunReport
+
+FIRST_PEOPLE = "first people"
+"""Stands for the run id where no run loaded a batch but a new table was filled."""
+
+SWEEP = "people"
+"""Stands for the source where the batch is the table itself."""
+
+STORED_DECISIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("record_key", "first_name", "last_name", "address", "decision", "reason")),
+        ("person_id", pa.int64()),
+        ("matched_record_key", pa.string()),
+        ("score", pa.float64()),
+        *((f"{name}_similarity", pa.float64()) for name in SIMILARITIES),
+        ("swapped", pa.bool_()),
+        ("runner_up_person_id", pa.int64()),
+        ("runner_up_score", pa.float64()),
+        ("contributions", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that is to be written.
+
+    Attributes:
+        batch_id: its key, from its content.
+        run_id: the run that loads it.
+        source: where it came from.
+        people_before: highest person_id when it was made.
+    """
+
+    batch_id: str
+    run_id: str
+    source: str
+    people_before: int
+
+
+def stored_report(connection: Transaction, batch_id: str) -> RunReport | None:
+    """The numbers of a batch if it is loaded already."""
+    row = connection.execute(
+        """
+        SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted
+        FROM batches WHERE batch_id = %s
+        """,
+        [batch_id],
+    ).fetchone()
+    return RunReport(*row) if row else None
+
+
+def write_batch(
+    connection: Transaction,
+    batch: Batch,
+    records: pa.Table,
+    decisions: pa.Table,
+    model: LinkageModel,
+    person_of: Mapping[str, int] = MappingProxyType({}),
+) -> RunReport:
+    """Write a decided batch: its new people, decisions and quarantine.
+
+    Args:
+        connection: within `writing`.
+        batch: what it is.
+        records: the standardised batch.
+        decisions: what `decide` made of its usable records, in their order.
+        model: what scored the pairs.
+        person_of: ids of people by the keys of records that are people already.
+    """
+    good, bad = usable(records), quarantined(records)
+    count = {value.value: 0 for value in Decision} | {
+        row["values"]: row["counts"] for row in pc.value_counts(decisions["decision"]).to_pylist()
+    }
+    numbers = RunReport(
+        **{"batch_id": batch.batch_id, "run_id": batch.run_id, "source": batch.source},
+        model_version=model.version,
+        received=records.num_rows,
+        quarantined=bad.num_rows,
+        duplicates=count[Decision.DUPLICATE],
+        review=count[Decision.REVIEW],
+        inserted=count[Decision.NEW],
+    )
+    connection.execute(
+        """
+        INSERT INTO batches (batch_id, run_id, source, model_version, received, quarantined, duplicates, review,
+                             inserted, people_before)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        [*astuple(numbers), batch.people_before],
+    )
+    new = good.filter(pc.equal(decisions["decision"], Decision.NEW))
+    person_of = {**person_of} | insert_people(connection, new, batch.batch_id)
+    _write_decisions(connection, batch, good, decisions, model, person_of)
+    with (
+        connection.cursor() as cursor,
+        cursor.copy("COPY quarantine (batch_id, record_key, source_key, reason, raw) FROM STDIN") as copy,
+    ):
+        for row in rows_of(bad):
+            copy.write_row((batch.batch_id, *row))
+    return numbers
+
+
+def _write_decisions(
+    connection: Transaction,
+    batch: Batch,
+    records: pa.Table,
+    decisions: pa.Table,
+    model: LinkageModel,
+    person_of: Mapping[str, int],
+) -> None:
+    statement = """
+        COPY decisions (batch_id, record_key, source_key, first_name, last_name, address, decision, reason, person_id,
+                        matched_record_key, score, vector, contributions, runner_up_person_id, runner_up_score,
+                        margin, model_version, run_id) FROM STDIN
+        """
+    rows = zip(rows_of(records.select(RECORD)), decisions.to_pylist(), _contributions(decisions, model), strict=True)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for record, row, contributions in rows:
+            key, person_id = row["record_key"], row["person_id"]
+            if person_id is None:
+                person_id = person_of[row["survivor_key"] or key]
+            vector = {name: row[name] for name in COMPARISON_VECTOR} if row["score"] is not None else None
+            copy.write_row(
+                (
+                    *(batch.batch_id, key, *record, row["decision"], row["reason"], person_id),
+                    *(row["matched_record_key"], row["score"], vector and json.dumps(vector), contributions),
+                    *(row["runner_up_person_id"], row["runner_up_score"], row["margin"], model.version, batch.run_id),
+                )
+            )
+
+
+def _contributions(decisions: pa.Table, model: LinkageModel) -> list[str | None]:
+    """What each term of the model adds to the log-odds of each decision, as JSON; null where no pair decided it."""
+    terms = model.contributions({name: pc.cast(decisions[name], pa.float64()).to_numpy() for name in COMPARISON_VECTOR})
+    rows = zip(*(term.tolist() for term in terms.values()), strict=True)
+    return [
+        None if score is None else json.dumps({"intercept": model.intercept, **dict(zip(terms, row, strict=True))})
+        for score, row in zip(decisions["score"].to_pylist(), rows, strict=True)
+    ]
+
+
+def mark_duplicates(
+    connection: Transaction, batch: Batch, records: pa.Table, decisions: pa.Table, model: LinkageModel
+) -> RunReport:
+    """Write a decided sweep of the table: duplicates are marked, nobody is deleted.
+
+    Args:
+        connection: within `writing`.
+        batch: what it is; `people_before` is replaced by the highest person_id now.
+        records: everybody, as `people_as_records` gave them, standardised.
+        decisions: what `decide` made of them; new ones stay as they are and are not written down.
+        model: what scored the pairs.
+
+    Raises:
+        PeopleDbError: somebody involved has changed or gone meanwhile; the sweep must be run again.
+    """
+    person_of = dict(zip(records["record_key"].to_pylist(), map(int, records["source_key"].to_pylist()), strict=True))
+    decided = decisions.filter(pc.not_equal(decisions["decision"], Decision.NEW))
+    involved = records.filter(pc.is_in(records["record_key"], decided["record_key"].combine_chunks()))
+    _check_unchanged(connection, decided)
+    people_before = value(connection.execute("SELECT coalesce(max(person_id), 0) FROM people"))
+    numbers = write_batch(connection, replace(batch, people_before=people_before), involved, decided, model, person_of)
+    marks = [
+        (person_of[row["record_key"]], person_of[row["survivor_key"]])
+        for row in decided.filter(pc.equal(decided["decision"], Decision.DUPLICATE)).to_pylist()
+    ]
+    # Whoever a marked person stood for follows to the survivor.
+    connection.execute(
+        """
+        UPDATE people SET duplicate_of = m.survivor
+        FROM unnest(%s::bigint[], %s::bigint[]) AS m (person, survivor)
+        WHERE people.person_id = m.person OR people.duplicate_of = m.person
+        """,
+        [[person for person, _ in marks], [survivor for _, survivor in marks]],
+    )
+    return numbers
+
+
+def _check_unchanged(connection: Transaction, decided: pa.Table) -> None:
+    keys = pc.unique(pa.concat_arrays([decided[name].combine_chunks() for name in ("record_key", "survivor_key")]))
+    unchanged = connection.execute(
+        """
+        SELECT count(*) FROM people
+        WHERE duplicate_of IS NULL AND md5(ROW(person_id, first_name, last_name, address)::text) = ANY(%s)
+        """,
+        [keys.drop_null().to_pylist()],
+    )
+    if value(unchanged) != len(keys.drop_null()):
+        raise PeopleDbError("people changed while the table was swept: run the sweep again")
+
+
+def batch_decisions(batch_id: str) -> pa.Table:
+    """What was decided about a loaded batch, schema `STORED_DECISIONS`, in the order of the record keys."""
+    with transaction() as connection:
+        rows = connection.execute(
+            """
+            SELECT record_key, first_name, last_name, address, decision, reason, person_id, matched_record_key, score,
+                   (vector->>'first_name')::float8, (vector->>'last_name')::float8, (vector->>'address')::float8,
+                   (vector->>'address_words')::float8, (vector->>'address_numbers')::float8,
+                   (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score, contributions::text
+            FROM decisions WHERE batch_id = %s ORDER BY record_key
+            """,
+            [batch_id],
+        ).fetchall()
+    return as_table(rows, STORED_DECISIONS)
+
+
+def recent_decisions(limit: int) -> pa.Table:
+    """The latest decisions that had a candidate, schema `STORED_DECISIONS`, for comparing models."""
+    with transaction() as connection:
+        rows = connection.execute(
+            """
+            SELECT record_key, first_name, last_name, address, decision, reason, person_id, matched_record_key, score,
+                   (vector->>'first_name')::float8, (vector->>'last_name')::float8, (vector->>'address')::float8,
+                   (vector->>'address_words')::float8, (vector->>'address_numbers')::float8,
+                   (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score, contributions::text
+            FROM decisions JOIN batches USING (batch_id)
+            WHERE vector IS NOT NULL ORDER BY loaded_at DESC, record_key LIMIT %s
+            """,
+            [limit],
+        ).fetchall()
+    return as_table(rows, STORED_DECISIONS)
+
+
+def store_canaries(batch_id: str, canaries: Canaries) -> None:
+    """Keep how the canaries of the run fared that loaded a batch."""
+    with transaction() as connection:
+        statement = "INSERT INTO canaries VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+        connection.execute(statement, [batch_id, *astuple(canaries)])
+
+
+def last_canaries(batch_id: str, limit: int) -> list[Canaries]:
+    """How the canaries fared when a batch was loaded and in the runs before that, latest first."""
+    with transaction() as connection:
+        rows = connection.execute(
+            """
+            SELECT returned, reinserted, strangers, dropped FROM canaries JOIN batches USING (batch_id)
+            WHERE loaded_at <= (SELECT loaded_at FROM batches WHERE batch_id = %s) AND run_id <> %s
+            ORDER BY loaded_at DESC LIMIT %s
+            """,
+            [batch_id, FIRST_PEOPLE, limit],
+        ).fetchall()
+    return [Canaries(*row) for row in rows]
+
+
+def quarantine_counts(batch_id: str) -> dict[str, int]:
+    """How many records of a loaded batch are in quarantine, by reason code."""
+    with transaction() as connection:
+        query = "SELECT reason, count(*) FROM quarantine WHERE batch_id = %s GROUP BY reason ORDER BY reason"
+        return dict(connection.execute(query, [batch_id]).fetchall())
+
+
+def batches_before(run_id: str) -> int:
+    """How many batches runs have loaded, this run and the filling of a new table left out."""
+    with transaction() as connection:
+        query = "SELECT count(*) FROM batches WHERE run_id <> ALL(%s)"
+        return int(value(connection.execute(query, [[run_id, FIRST_PEOPLE]])))
+
+
+def undo_batch(batch_id: str, *, force: bool = False) -> tuple[RunReport, dict[str, int]]:
+    """Take a batch back: its people, decisions and quarantine go, its numbers are kept in `undone_batches`.
+
+    The same input can be loaded again afterwards. A batch that was taken back before is left as it is. Undoing a
+    sweep takes its marks away, and the marks of earlier sweeps are again as they were before it.
+
+    Args:
+        batch_id: the batch.
+        force: also where decisions of other batches point at its people; they stay, without a person.
+
+    Returns:
+        The numbers of the batch, and how many decisions of which other batches have lost their person.
+
+    Raises:
+        PeopleDbError: there is no such batch, or others lean on it and `force` is not given.
+    """
+    with writing() as connection:
+        report = stored_report(connection, batch_id)
+        if report is None:
+            return _undone(connection, batch_id)
+        leaning = dict(
+            connection.execute(
+                """
+                SELECT d.batch_id, count(*) FROM decisions AS d JOIN people AS p USING (person_id)
+                WHERE p.batch_id = %(batch)s AND d.batch_id <> %(batch)s GROUP BY d.batch_id ORDER BY d.batch_id
+                """,
+                {"batch": batch_id},
+            ).fetchall()
+        )
+        if leaning and not force:
+            raise PeopleDbError(
+                f"batch {batch_id} stays: decisions of other batches point at its people: {each(leaning)}"
+            )
+        connection.execute(
+            """
+            INSERT INTO undone_batches (batch_id, run_id, source, model_version, received, quarantined, duplicates,
+                                        review, inserted, people_before, loaded_at, lost_their_person)
+            SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted,
+                   people_before, loaded_at, %s
+            FROM batches WHERE batch_id = %s
+            """,
+            [json.dumps(leaning), batch_id],
+        )
+        _take_marks_away(connection, batch_id)
+        connection.execute("DELETE FROM decisions WHERE batch_id = %s", [batch_id])
+        connection.execute("DELETE FROM quarantine WHERE batch_id = %s", [batch_id])
+        connection.execute("DELETE FROM people WHERE batch_id = %s", [batch_id])
+        connection.execute("DELETE FROM batches WHERE batch_id = %s", [batch_id])
+        return report, leaning
+
+
+def _take_marks_away(connection: Transaction, batch_id: str) -> None:
+    """Unmark whom a sweep marked; whoever had been marked as one of those before is that person's duplicate again."""
+    connection.execute(
+        """
+        WITH RECURSIVE marked AS (
+            SELECT d.batch_id, d.source_key::bigint AS person_id, d.person_id AS survivor
+            FROM decisions AS d JOIN batches AS b USING (batch_id)
+            WHERE b.source = %(sweep)s AND d.decision = 'DUPLICATE'
+        ), freed (person_id, stands_for) AS (
+            SELECT person_id, person_id FROM marked WHERE batch_id = %(batch)s
+            UNION
+            SELECT marked.person_id, freed.stands_for
+            FROM marked JOIN freed ON marked.survivor = freed.person_id WHERE marked.batch_id <> %(batch)s
+        )
+        UPDATE people SET duplicate_of = nullif(freed.stands_for, freed.person_id) FROM freed
+        WHERE people.person_id = freed.person_id AND people.duplicate_of IS NOT NULL
+        """,
+        {"sweep": SWEEP, "batch": batch_id},
+    )
+
+
+def _undone(connection: Transaction, batch_id: str) -> tuple[RunReport, dict[str, int]]:
+    row = connection.execute(
+        """
+        SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted,
+               lost_their_person
+        FROM undone_batches WHERE batch_id = %s ORDER BY undone_at DESC LIMIT 1
+        """,
+        [batch_id],
+    ).fetchone()
+    if row is None:
+        raise PeopleDbError(f"there is no batch {batch_id}")
+    return RunReport(*row[:-1]), row[-1]
+
+
+def each(counts: Mapping[str, int]) -> str:
+    """Counts by name in one line."""
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())

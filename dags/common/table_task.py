@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -16,16 +18,18 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+log = logging.getLogger(__name__)
+
 
 def table_task(**options: Any) -> "Callable[[Callable[P, R]], Task[P, R]]":
-    """Make a task of a function; tables come to it from XCom as they were pushed, see `arrow_xcom`.
+    """Make a task of a function; tables come to it from XCom as they were pushed, and its log ends with numbers.
 
     Args:
         options: of Airflow's `@task`, as `trigger_rule` or `outlets`.
     """
 
     def decorate(function: Callable[P, R]) -> "Task[P, R]":
-        return task(**options)(opens_tables(function))  # type: ignore[no-any-return]
+        return task(**options)(logs_numbers(opens_tables(function)))  # type: ignore[no-any-return]
 
     return decorate
 
@@ -48,6 +52,30 @@ def opens_tables(function: Callable[P, R]) -> Callable[P, R]:
         return function(*given.args, **given.kwargs)
 
     return with_tables
+
+
+def logs_numbers(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, which logs at its end what came out and how long it took: counts and ids, never a row."""
+
+    @functools.wraps(function)
+    def with_numbers(*args: P.args, **kwargs: P.kwargs) -> R:
+        begin = time.monotonic()
+        result = function(*args, **kwargs)
+        log.info("%s: %s in %.1f s", function.__name__, _numbers(result), time.monotonic() - begin)
+        return result
+
+    return with_numbers
+
+
+def _numbers(result: Any) -> str:
+    import pyarrow as pa
+
+    if isinstance(result, pa.Table):
+        return f"{result.num_rows:,} rows x {result.num_columns} columns"
+    if isinstance(result, dict):
+        counts = {name: value for name, value in result.items() if isinstance(value, int | str)}
+        return ", ".join(f"{name}={value}" for name, value in counts.items()) or "done"
+    return f"{len(result)} parts" if isinstance(result, list) else str(result)
 
 
 def _opened(name: str, value: Any) -> Any:

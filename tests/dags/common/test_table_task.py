@@ -1,5 +1,6 @@
 """How the functions of tasks get their tables."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pytest
 from common.arrow_xcom import ArrowXCom, TableReference
 from common.errors import MissingBatch
-from common.table_task import opens_tables
+from common.table_task import logs_numbers, opens_tables
 
 TABLE = pa.table({"name": ["Ann", None, "Zoë"], "age": [1, 2, 2**60]})
 
@@ -52,3 +53,27 @@ def test_the_decorator_keeps_name_and_documentation() -> None:
         """Find pairs."""
 
     assert (compare.__name__, compare.__doc__) == ("compare", "Find pairs.")
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        (TABLE, "3 rows x 2 columns"),
+        ({"received": 4, "batch_id": "f00", "curves": {"x": 1}, "score": 0.5}, "received=4, batch_id=f00"),
+        ([{"first_person": 1}, {"first_person": 9}], "2 parts"),
+        ("reports/run.html", "reports/run.html"),
+    ],
+)
+def test_a_task_ends_with_one_line_of_numbers(result: Any, shown: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        assert logs_numbers(ingest_of(result))() is result
+    (line,) = caplog.messages
+    assert re.fullmatch(rf"ingest: {re.escape(shown)} in \d+\.\d s", line)
+    assert "Ann" not in line
+
+
+def ingest_of(result: Any) -> Any:
+    def ingest() -> Any:
+        return result
+
+    return ingest

@@ -17,6 +17,9 @@ def listed(name: str, default: str) -> list[str]:
 
 DAG_ID = "dedupe_people"
 
+VERSION = "0.2.0"
+"""Version of this code. It stands beside every migration of the schema that this code applies."""
+
 PEOPLE_CONN_ID = "people_db"
 PEOPLE_SCHEMA = os.environ.get("DEDUPE_SCHEMA", "dedupe")
 """Postgres schema that holds the project's tables."""
@@ -81,6 +84,9 @@ FLIPS_AMONG, FLIP_EXAMPLES = 1_000, 5
 
 LOCK_TIMEOUT = timedelta(minutes=5)
 """How long `load` waits for other writers before it fails and is retried."""
+
+MIGRATION_LOCK_TIMEOUT = timedelta(seconds=10)
+"""How long a migration waits for a table, and lets others wait behind it, before it fails and is retried."""
 
 RUN_SLA = timedelta(seconds=float(os.environ.get("DEDUPE_RUN_SLA_SECONDS", 3600)))
 """A run that is not done this long after it was queued is reported as an SLA miss."""

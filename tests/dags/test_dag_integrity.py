@@ -252,7 +252,7 @@ def test_only_people_db_talks_sql_to_postgres() -> None:
         drivers = {name.split(".")[0] for name in imported(tree)} & {"psycopg", "adbc_driver_postgresql"}
         hooks = {name for name in imported(tree) if "providers.postgres" in name}
         if drivers or hooks or any(map(SQL.match, texts)):
-            speakers.add(path.parent.name)
+            speakers.add(path.relative_to(DAGS / "common").parts[0])
     assert speakers == {"people_db"}
 
 

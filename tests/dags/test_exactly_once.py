@@ -62,7 +62,7 @@ def run(params: dict[str, Any], run_id: str, do: Callable[[str, Task], Any] = la
 
 def stored(dsn: str) -> dict[str, list[Any]]:
     """All rows of all tables, but for the times."""
-    query = "SELECT to_jsonb(t) - 'inserted_at' - 'loaded_at' - 'changed_xid' FROM {} AS t ORDER BY 1"
+    query = "SELECT to_jsonb(t) - 'inserted_at' - 'loaded_at' - 'applied_at' - 'changed_xid' FROM {} AS t ORDER BY 1"
     with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'dedupe'").fetchall()
         return {table: connection.execute(query.format(table)).fetchall() for (table,) in sorted(tables)}

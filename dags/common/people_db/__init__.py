@@ -1,6 +1,7 @@
 """The people database: the only SQL, by what it is about. This is its door.
 
-    connection   transactions and the schema (`schema.sql`, `role.sql`)
+    connection   transactions
+    migrations   the schema, step by step; `role.sql` has the rights that are needed
     people       who is stored, in shards for comparing; standardised columns
     batches      what was decided about records, quarantine, sweeps, undoing
     judgements   what people said about decisions

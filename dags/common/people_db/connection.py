@@ -1,22 +1,19 @@
-"""How the people database is reached: transactions, the schema, and rows as Arrow tables.
+"""How the people database is reached: transactions, and rows as Arrow tables.
 
-Tables and columns are those of `schema.sql`. SQL is fixed text, values are bound, and the schema's name is bound too,
-as the search path.
+SQL is fixed text, values are bound, and the schema's name is bound too, as the search path.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import psycopg
 import pyarrow as pa
 from airflow.providers.postgres.hooks.postgres import PostgresHook
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from common.errors import PeopleDbError, PeopleDbUnreachable
+from common.people_db.migrations import migrate
 from common.settings import LOCK_TIMEOUT, PEOPLE_CONN_ID, PEOPLE_SCHEMA
 
 Transaction = psycopg.Connection[Any]
@@ -25,14 +22,10 @@ Transaction = psycopg.Connection[Any]
 RECORD = ("source_key", "first_name", "last_name", "address")
 """The columns of a record as it arrived."""
 
-_SCHEMA_SQL = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-_SCHEMA_VERSION = hashlib.sha256(_SCHEMA_SQL.encode()).hexdigest()[:12]
-_SCHEMA_LOCK = 0x6465_6475_7065  # any number of ours: the advisory lock under which the schema is applied
-
 
 @contextmanager
 def transaction() -> Iterator[Transaction]:
-    """One transaction with the search path set and the schema applied.
+    """One transaction with the search path set and all migrations applied.
 
     Raises:
         PeopleDbUnreachable: no connection, or it was lost.
@@ -43,9 +36,11 @@ def transaction() -> Iterator[Transaction]:
     except psycopg.OperationalError as error:
         raise PeopleDbUnreachable(f"no connection to {PEOPLE_CONN_ID}: {_one_line(error)}") from None
     try:
+        # Each statement sees what others have committed: what was compared is compared again under the lock.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         with connection:
-            connection.execute("SELECT set_config('search_path', %s, false)", [PEOPLE_SCHEMA])
-            _apply_schema(connection)
+            connection.execute("SELECT set_config('search_path', quote_ident(%s), false)", [PEOPLE_SCHEMA])
+            migrate(connection)
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
         raise PeopleDbError(
@@ -81,18 +76,6 @@ def _one_line(error: psycopg.Error) -> str:
     return " ".join(message.split())
 
 
-def _apply_schema(connection: Transaction) -> None:
-    applied = "SELECT obj_description(to_regnamespace(quote_ident(%s)), 'pg_namespace')"
-    if connection.execute(applied, [PEOPLE_SCHEMA]).fetchone() == (_SCHEMA_VERSION,):
-        return
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", [_SCHEMA_LOCK])
-    schema = sql.Identifier(PEOPLE_SCHEMA)
-    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
-    connection.execute(_SCHEMA_SQL)
-    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, _SCHEMA_VERSION))
-    connection.commit()  # applied for good, whatever becomes of the transaction that needed it
-
-
 def read_arrow(query: str, values: list[Any]) -> pa.Table:
     """The rows of a query as Arrow, without a detour through Python objects."""
     import adbc_driver_postgresql.dbapi
@@ -100,7 +83,7 @@ def read_arrow(query: str, values: list[Any]) -> pa.Table:
     with transaction() as connection:
         uri = make_conninfo(connection.info.dsn, password=connection.info.password or None)
     with adbc_driver_postgresql.dbapi.connect(uri) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('search_path', $1, false)", [PEOPLE_SCHEMA])
+        cursor.execute("SELECT set_config('search_path', quote_ident($1), false)", [PEOPLE_SCHEMA])
         cursor.execute(query, values or None)
         return cursor.fetch_arrow_table()
 

@@ -1,11 +1,19 @@
--- The least that the DAG needs in the people database, and what dev/upkeep needs besides. Run it once as the owner of
--- the tables, after the schema was applied (by any first run as the owner), with other names if you like:
+-- The least that the DAG needs in the people database, and what dev/upkeep needs besides. Run it as the owner of the
+-- tables, after the schema was made (by any first run as the owner), with other names if you like:
 --     psql -d people -f dags/common/people_db/role.sql
 -- Then give the roles passwords and put `dedupe_dag` into connection people_db. Neither can change the schema: after
--- an update of this project whose schema.sql differs, let the owner run `dev/airflow tasks test dedupe_people
--- plan_shards 2026-11-08` once.
+-- an update of this project that brings a migration, let the owner run `dev/airflow tasks test dedupe_people
+-- plan_shards 2026-11-08` once, and this file again.
 
-CREATE ROLE dedupe_dag LOGIN;
+DO $$
+BEGIN
+    IF to_regrole('dedupe_dag') IS NULL THEN
+        CREATE ROLE dedupe_dag LOGIN;
+    END IF;
+    IF to_regrole('dedupe_upkeep') IS NULL THEN
+        CREATE ROLE dedupe_upkeep LOGIN IN ROLE dedupe_dag;
+    END IF;
+END $$;
 GRANT USAGE ON SCHEMA dedupe TO dedupe_dag;
 GRANT SELECT ON ALL TABLES IN SCHEMA dedupe TO dedupe_dag;
 GRANT INSERT ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.quarantine, dedupe.canaries, dedupe.models
@@ -14,7 +22,6 @@ GRANT INSERT ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.quaranti
 GRANT UPDATE ON dedupe.people, dedupe.models TO dedupe_dag;
 GRANT SELECT, UPDATE ON SEQUENCE dedupe.people_person_id_seq TO dedupe_dag;
 
-CREATE ROLE dedupe_upkeep LOGIN IN ROLE dedupe_dag;
 GRANT DELETE ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.quarantine TO dedupe_upkeep;
 GRANT UPDATE ON dedupe.batches, dedupe.decisions TO dedupe_upkeep;
 GRANT INSERT ON dedupe.undone_batches, dedupe.judgements TO dedupe_upkeep;

@@ -115,29 +115,6 @@ def as_role(people_db: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 # The schema ------------------------------------------------------------------------------------------------------
 
 
-def test_the_schema_is_applied_once(people_db: str) -> None:
-    assert is_empty()
-    execute(people_db, "DROP INDEX people_batch_id")
-    assert is_empty()
-    assert execute(people_db, "SELECT to_regclass('people_batch_id')") == [(None,)], "it was applied again"
-
-
-def test_many_processes_may_apply_the_schema_at_once(people_db: str) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda _: is_empty(), range(8)))
-    assert len(execute(people_db, "SELECT 1 FROM pg_trigger WHERE tgname = 'batch_adds_up'")) == 1
-
-
-def test_another_version_of_the_schema_is_applied_and_keeps_the_rows(people_db: str) -> None:
-    load(ANN, NOBODY)
-    before = everything(people_db)
-    execute(people_db, "COMMENT ON SCHEMA dedupe IS 'an older version'")
-    execute(people_db, "DROP INDEX people_batch_id")
-    assert not is_empty()
-    assert execute(people_db, "SELECT to_regclass('people_batch_id') IS NOT NULL") == [(True,)]
-    assert everything(people_db) == before
-
-
 @pytest.mark.parametrize(
     ("statement", "constraint"),
     [

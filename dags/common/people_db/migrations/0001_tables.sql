@@ -1,6 +1,13 @@
--- The database's half of the promises. Applied by people_db with search_path set to the project's schema, in one
--- transaction, whenever this file differs from what the schema's comment says was applied; so every statement
--- must be repeatable and must keep the rows that are there.
+-- The tables as they were before migrations were numbered: every statement is repeatable and keeps the rows that are
+-- there, since the tables may be there already.
+
+-- Which migrations were applied, and by which version of the project.
+CREATE TABLE migrations (
+    number     integer PRIMARY KEY,
+    name       text NOT NULL,
+    version    text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
 
 CREATE TABLE IF NOT EXISTS batches (
     batch_id      text PRIMARY KEY,              -- from the content: the same input is the same batch

@@ -1,0 +1,82 @@
+"""Who may import whom. The rooms are the modules and packages of `dags/common`, and the DAG file."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+from common.settings import PROJECT_ROOT
+
+DAGS = PROJECT_ROOT / "dags"
+LEAVES = {"errors", "masking", "settings"}
+MAY_IMPORT = {
+    "settings": set(),
+    "errors": set(),
+    "masking": set(),
+    "run_report": {"errors"},
+    "linkage": {"errors", "masking"},  # neither settings nor a database nor Airflow
+    "sources": {*LEAVES, "linkage"},
+    "people_db": {*LEAVES, "linkage", "run_report"},
+    "report": {*LEAVES, "linkage", "run_report"},
+    "arrow_xcom": LEAVES,
+    "table_task": {"arrow_xcom", "errors"},
+    "events": {"settings"},
+    "alerts": {*LEAVES, "pages", "report"},
+    "default_args": {*LEAVES, "alerts"},
+    "pages": {*LEAVES, "report"},
+    "pipeline": {*LEAVES, "linkage", "people_db", "report", "run_report", "sources"},
+    "retraining": {*LEAVES, "linkage", "people_db", "sources"},
+    "upkeep": {*LEAVES, "arrow_xcom", "people_db", "pipeline"},
+    "dedupe_people": {"alerts", "default_args", "events", "pages", "pipeline", "retraining", "table_task"},
+}
+
+
+def room(module: str) -> str:
+    """`common.linkage.model` is in room `linkage`."""
+    return module.removeprefix("common.").split(".")[0]
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Name and file of every module of ours below `dags/`."""
+    for path in sorted(DAGS.rglob("*.py")):
+        parts = path.relative_to(DAGS).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+NAMES = {name for name, _ in modules()} - {"common"}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of ours that a file imports, wherever in it that stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= whole & NAMES or {node.module}
+    return found & NAMES
+
+
+@pytest.mark.parametrize(("name", "path"), [(name, path) for name, path in modules() if name != "common"])
+def test_a_module_imports_only_what_its_room_may(name: str, path: Path) -> None:
+    own = room(name)
+    others = {room(imported) for imported in imports(path)} - {own}
+    assert others <= MAY_IMPORT[own], f"{name} imports {sorted(others - MAY_IMPORT[own])}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {name: imports(path) - {name} for name, path in modules()}
+    # A package's own __init__ is how the rest enters; its modules may name each other through it.
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+
+
+def test_only_these_know_airflow() -> None:
+    """The method, the settings and the errors are read without it."""
+    for name, path in modules():
+        if room(name) in {"settings", "errors", "masking", "run_report", "linkage"}:
+            assert "airflow" not in path.read_text(encoding="utf-8").replace("airflow tasks test", ""), name

@@ -155,7 +155,7 @@ def test_every_page_of_a_task_opens(tab: str, run_id: str, admin: Visitor) -> No
 @pytest.mark.parametrize("task", ["ingest", "compare", "report"])
 def test_the_docs_of_a_task_open(task: str, run_id: str, admin: Visitor) -> None:
     page = admin.open(f"/dags/{DAG}/tasks/{task}")
-    page.get_by_role("button", name="Task Documentation").click()
+    page.get_by_role("button", name="Documentation").click()
     expect(page.get_by_role("dialog")).to_contain_text(".")
     assert admin.wrong == []
 

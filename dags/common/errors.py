@@ -25,8 +25,12 @@ class PermanentError(DedupePeopleError):
     """The input, the set-up or the numbers are wrong: another try would fail too."""
 
 
-class MissingBatch(PermanentError):
-    """A task ran without the batch of the task before it, as `airflow tasks test` can make happen."""
+class MissingBatch(SystemExit, PermanentError):
+    """A task ran without the batch of the task before it, as `airflow tasks test` can make happen.
+
+    An exception like the others, and a SystemExit besides: those Airflow logs in one line, of all others it logs the
+    traceback too, which would bury the advice.
+    """
 
 
 class SourceError(PermanentError):

@@ -73,8 +73,9 @@ def _numbers(result: Any) -> str:
     if isinstance(result, pa.Table):
         return f"{result.num_rows:,} rows x {result.num_columns} columns"
     if isinstance(result, dict):
-        counts = {name: value for name, value in result.items() if isinstance(value, int | str)}
-        return ", ".join(f"{name}={value}" for name, value in counts.items()) or "done"
+        counts = [f"{name}={value}" for name, value in result.items() if isinstance(value, int)]
+        ids = [f"{name}={value}" for name, value in result.items() if isinstance(value, str)]
+        return ", ".join(counts + ids) or "done"
     return f"{len(result)} parts" if isinstance(result, list) else str(result)
 
 

@@ -45,6 +45,8 @@ def test_a_missing_batch_is_one_line_that_names_the_recipe() -> None:
             task(*arguments)
         assert "\n" not in str(raised.value)
         assert "--mark-success-pattern" in str(raised.value)
+        assert raised.value.code == str(raised.value), "Airflow logs the code of a SystemExit, without a traceback"
+        assert isinstance(raised.value, Exception), "and whoever catches exceptions catches this one"
 
 
 def test_the_decorator_keeps_name_and_documentation() -> None:

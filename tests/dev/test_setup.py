@@ -1,5 +1,6 @@
 """What `make` sets up: held versions, a clear line for an interpreter that is too old."""
 
+import ast
 import re
 import subprocess
 from importlib import metadata
@@ -37,6 +38,21 @@ def test_requirements_agree_with_constraints() -> None:
 def test_every_direct_dependency_has_its_reason() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     assert [line for line in lines if "==" in line and not re.search(r" # \w", line)] == []
+
+
+def test_every_package_that_is_imported_is_a_direct_dependency() -> None:
+    """Else it would be there only as long as another package needs it."""
+    packages, required = metadata.packages_distributions(), held("requirements.txt").keys()
+    bench_only = {"rapidfuzz", "recordlinkage", "splink"}
+    checked = set()
+    for path in (path for part in ("dags", "dev", "plugins", "tests") for path in (ROOT / part).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for module in {name.split(".")[0] for name in names} & packages.keys() - bench_only:
+                assert required & {canonical(package) for package in packages[module]}, f"{path} imports {module}"
+                checked.add(module)
+    assert {"airflow", "pyarrow", "fastapi"} <= checked
 
 
 def test_old_python_gets_a_clear_line(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from common.errors import SourceError
 from common.settings import ALLOWED_SOURCE_ROOTS
 from common.sources import rows as incoming
-from common.sources.columns import REQUIRED_COLUMNS, columns_taken
+from common.sources.columns import REQUIRED_COLUMNS, squeezed, told
 from common.sources.parquet import BROKEN, as_texts
 from common.sources.places import MAX_SOURCE_BYTES, opened_source, shown
 from common.sources.records import known_suffixes
@@ -62,6 +62,18 @@ def read_pairs(
         raise SourceError(f"Cannot read source {shown(source)}: {error}") from None
 
 
+def _taken(header: Sequence[str]) -> dict[str, int]:
+    """Position of each of `_COLUMNS` in a header."""
+    names = [squeezed(name) for name in header]
+    doubled = [column for column in _COLUMNS if names.count(squeezed(column)) > 1]
+    missing = [column for column in _COLUMNS if squeezed(column) not in names]
+    if doubled:
+        raise SourceError(f"its column {doubled[0]} is there twice")
+    if missing:
+        raise SourceError(f"it lacks the columns {', '.join(missing)}: {told(header)}")
+    return {column: names.index(squeezed(column)) for column in _COLUMNS}
+
+
 def _csv_pairs(file: IO[bytes], max_bytes: int) -> dict[str, list[Any]]:
     text = io.TextIOWrapper(io.BufferedReader(Bounded(file, max_bytes)), encoding="utf-8-sig", newline="")
     try:
@@ -70,7 +82,7 @@ def _csv_pairs(file: IO[bytes], max_bytes: int) -> dict[str, list[Any]]:
         raise SourceError("it is not a whole gzip file") from None
     except csv.Error:
         raise SourceError("it is not CSV, or a field of it is too long") from None
-    taken = columns_taken(header, _COLUMNS, _COLUMNS)
+    taken = _taken(header)
     uneven = next((number for number, row in enumerate(rows, 1) if len(row) != len(header)), None)
     if uneven:
         raise SourceError(f"its row {uneven:,} has more or fewer fields than the header")
@@ -80,7 +92,7 @@ def _csv_pairs(file: IO[bytes], max_bytes: int) -> dict[str, list[Any]]:
 def _parquet_pairs(file: IO[bytes]) -> dict[str, list[Any]]:
     try:
         header = pq.read_schema(file).names
-        taken = columns_taken(header, _COLUMNS, _COLUMNS)
+        taken = _taken(header)
         if pq.read_metadata(file).num_rows > incoming.MAX_ROWS:
             raise SourceError(f"it has more than {incoming.MAX_ROWS:,} rows")
         table = pq.read_table(file, columns=[header[position] for position in taken.values()])

@@ -7,14 +7,14 @@ import pyarrow.parquet as pq
 
 from common.errors import SourceError
 from common.sources import rows as incoming
-from common.sources.columns import COLUMNS, columns_taken
+from common.sources.columns import COLUMNS, Mapped, columns_taken, picker
 from common.sources.rows import Rows
 
 BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 """What Arrow raises about a file that is damaged."""
 
 
-def read_parquet(file: IO[bytes], rows: Rows) -> None:
+def read_parquet(file: IO[bytes], rows: Rows, mapped: Mapped = ()) -> None:
     """Add all rows of a Parquet file to `rows`.
 
     Raises:
@@ -25,18 +25,21 @@ def read_parquet(file: IO[bytes], rows: Rows) -> None:
     except BROKEN as error:
         raise SourceError(f"it is not a whole Parquet file ({type(error).__name__})") from None
     header = schema.names
-    taken = columns_taken(header)
-    names = [header[position] for position in taken.values()]
+    taken = columns_taken(header, mapped)
+    places = sorted({place for several in taken.values() for place in several})
+    names = [header[place] for place in places]
+    values = picker({column: tuple(map(places.index, several)) for column, several in taken.items()}, len(places))
     try:
         # As dictionaries, so that a long text that repeats a million times is in memory once.
-        flat = [header[position] for position in taken.values() if not pa.types.is_nested(schema.types[position])]
+        flat = [header[place] for place in places if not pa.types.is_nested(schema.types[place])]
         parquet = pq.ParquetFile(file, read_dictionary=flat)
         if parquet.metadata.num_rows > incoming.MAX_ROWS:
             raise SourceError(f"it has more than {incoming.MAX_ROWS:,} rows")
         for batch in parquet.iter_batches(batch_size=10_000, columns=names):
-            given = {column: as_texts(batch.column(header[position])) for column, position in taken.items()}
-            for values in zip(*(given.get(column, [None] * len(batch)) for column in COLUMNS), strict=True):
-                rows.add(values, COLUMNS, values)
+            given = [as_texts(batch.column(name)) for name in names]
+            for fields in zip(*given, [None] * len(batch), strict=True):
+                row = values(fields)
+                rows.add(row, COLUMNS, row)
     except SourceError:
         raise
     except BROKEN as error:

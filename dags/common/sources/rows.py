@@ -1,5 +1,6 @@
 """Incoming rows as one Arrow table: every row once, in order, each with a key that follows from its content."""
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ MAX_ROWS = 10_000_000
 # More rows at a time would outlive the young generations of Python's garbage collector, and reading would take half
 # as long again.
 _ROWS_PER_BATCH = 1_000
+
+_MIN_UNDECODED = 3  # rows: fewer may be stray bytes in a file whose encoding is right
 
 INCOMING = pa.schema(
     [
@@ -45,6 +48,7 @@ class Rows:
         self._arrived: list[tuple[Iterable[str], Iterable[object]]] = []
         self._problems: dict[int, tuple[str, str]] = {}
         self._occurrences: dict[str, int] = {}
+        self._undecoded = self._decoded = 0
 
     def add(self, values: Sequence[object], names: Iterable[str], fields: Iterable[object]) -> None:
         """Add a row.
@@ -74,12 +78,14 @@ class Rows:
                 if number not in problems and (reason := _problem(row)):
                     problems[number] = _told(reason, names, fields)
                     values[number] = _NOTHING
+                    self._undecoded += reason is QuarantineReason.NOT_UTF8
         rows = []
         for number, row in enumerate(values):
             problem = problems.get(number, (None, None))
             rows.append((self._key(row, problem), *[value or None for value in row], *problem))
         columns = zip(*rows, strict=True) if rows else [()] * len(INCOMING)
         arrays = [pa.array(column, pa.string()) for column in columns]
+        self._decoded += _not_ascii(arrays[1 : 1 + len(COLUMNS)])
         self._batches.append(pa.record_batch(arrays, schema=INCOMING))
         self._values, self._arrived, self._problems = [], [], {}
 
@@ -88,6 +94,11 @@ class Rows:
         occurrence = self._occurrences.get(key, 0)
         self._occurrences[key] = occurrence + 1
         return _digest(key, str(occurrence)) if occurrence else key
+
+    def mostly_undecoded(self) -> bool:
+        """Whether another encoding would fit better: of the rows with other than ASCII text, most cannot be read."""
+        self._flush()
+        return self._undecoded >= _MIN_UNDECODED and self._undecoded > self._decoded
 
     def table(self) -> pa.Table:
         """All rows, schema `INCOMING`."""
@@ -122,6 +133,12 @@ def _all_clean(rows: Sequence[Sequence[object]]) -> bool:
         if pc.any(pc.match_substring(texts, "\0")).as_py():
             return False
     return True
+
+
+def _not_ascii(columns: Sequence[pa.Array]) -> int:
+    """How many rows hold text that is not all ASCII."""
+    found = [pc.fill_null(pc.invert(pc.string_is_ascii(column)), False) for column in columns]
+    return int(pc.sum(functools.reduce(pc.or_, found)).as_py() or 0)
 
 
 def _problem(row: Sequence[object]) -> QuarantineReason | None:

@@ -10,7 +10,7 @@ from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from common import alerts
 from common.errors import PermanentError
-from common.settings import RETRY_DELAY, RUN_SLA
+from common.settings import RETRY_DELAY, RUN_SLA, SOURCE
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "data-team",
@@ -35,20 +35,39 @@ DEFAULT_ARGS: dict[str, Any] = {
     "show_return_value_in_logs": False,
 }
 
-INVENTED, MODEL = "Invented records", "Model"
-"""Groups of the trigger form, closed at first, with what a run on a file does not need."""
+FILES, INVENTED, MODEL = "Unusual files", "Invented records", "Model"
+"""Groups of the trigger form, closed at first, with what a run on an ordinary file does not need."""
 
 # In the form, text in backticks covers the lines above and below it; bold text does not.
 PARAMS = {
     "source": Param(
-        "faker",
+        SOURCE,
         type="string",
         minLength=1,
         title="Source",
-        examples=["incoming/new.csv", "people", "faker"],
-        description_md="A file below **incoming/** or a URL: CSV, JSON Lines or Parquet with columns **first_name**, "
-        "**last_name**, **address** and, if there is one, **source_key**. **people** looks for duplicates in the table "
-        "itself; **faker** invents a batch.",
+        examples=["incoming/", "incoming/new.csv", "people", "faker"],
+        description_md="A file below **incoming/** or a URL: CSV, Excel (**.xlsx**), JSON Lines or Parquet with "
+        "columns **first_name**, **last_name**, **address** and, if there is one, **source_key**. A folder, as "
+        "**incoming/**, means all files in it that were not loaded yet. **people** looks for duplicates in the table "
+        "itself; **faker** invents a batch, where nobody in the table is real.",
+    ),
+    "columns": Param(
+        None,
+        type=["null", "object"],
+        title="Columns",
+        section=FILES,
+        description_md="For files with columns whose names are not understood: **first_name**, **last_name**, "
+        "**address** or **source_key**, each with the name of a column in the file, or several joined by **+**, as in "
+        '{"address": "street + zip + city"}.',
+    ),
+    "encoding": Param(
+        None,
+        type=["null", "string"],
+        title="Encoding",
+        section=FILES,
+        examples=["cp1252", "utf-8", "utf-16"],
+        description_md="For CSV and JSON Lines that are neither UTF-8 nor UTF-16: **cp1252** is what Excel on Windows "
+        "mostly writes.",
     ),
     "rows": Param(
         1_000,

@@ -10,6 +10,7 @@
     │   ├── CandidateExplosion  the search would need more work than its budget allows
     │   └── ReportError         the numbers of a run do not add up
     └── TransientError          the cause may pass, so the task is tried again
+        ├── SourceIsChanging    a file is still being written
         └── PeopleDbUnreachable no connection to the people database, or it was lost
 
 The message of each is one line for the person who reads it and holds no personal data: mails and logs show it whole.
@@ -72,6 +73,10 @@ class ReportError(PermanentError):
 
 class TransientError(DedupePeopleError):
     """The cause lies outside and may pass: another try may succeed."""
+
+
+class SourceIsChanging(TransientError):
+    """Somebody wrote to a file while it was read."""
 
 
 class PeopleDbUnreachable(TransientError):

@@ -1,6 +1,7 @@
 """What each task of the DAG does: the linkage method, the people database and the sources put together."""
 
 import hashlib
+import json
 import logging
 import os
 import time
@@ -10,8 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from airflow.sdk.exceptions import AirflowSkipException
 
 from common import people_db, sources
+from common.errors import SourceError
 from common.linkage.batch import Effort, batch_pairs, certificate_of, usable
 from common.linkage.canary import Canaries, canary_records, judge_canaries
 from common.linkage.decision import decide
@@ -25,6 +28,7 @@ from common.settings import (
     CANARIES,
     CANARY_RUNS,
     CERTIFIED_RECORDS,
+    EMBEDDED_PEOPLE_DB,
     MAX_ADDRESS_COMPARISONS,
     MAX_CANDIDATE_PAIRS,
     PROGRESS_SECONDS,
@@ -36,6 +40,8 @@ log = logging.getLogger(__name__)
 FAKER, SWEEP = "faker", people_db.SWEEP
 """Sources that are no files: invented records, and the table itself, to find the duplicates that are in it."""
 
+_FIRST_PEOPLE = "faker: first people"
+_INVENTED = (FAKER, _FIRST_PEOPLE)
 _FIRST_SEED = 0  # the people of a new table are the same everywhere
 
 
@@ -43,19 +49,21 @@ def ingest(params: Mapping[str, Any], run_id: str) -> pa.Table:
     """The batch of a run, the same one however often it is asked for.
 
     Args:
-        params: of the DAG: `source`, and for Faker `rows`, `returning`, `existing`.
+        params: of the DAG: `source`, for files `columns` and `encoding`, for Faker `rows`, `returning`, `existing`.
         run_id: seeds what is random.
 
     Returns:
         Incoming records (schema `sources.INCOMING`), with `source` and `people_before` as metadata.
 
     Raises:
-        SourceError: the source cannot be read.
+        SourceError: the source cannot be read, or invented people may not enter this table.
+        AirflowSkipException: there is nothing new in a folder.
     """
     if params["source"] == SWEEP:
         return _described(people_db.people_as_records(), SWEEP, people_before=0)
     if params["source"] != FAKER:
-        return _described(sources.read_records(params["source"]), params["source"], people_before=0)
+        return _described(_read_files(params, run_id), params["source"], people_before=0)
+    _check_invented_may_enter()
     if people_db.is_empty():
         _fill(params["existing"])
     seed = _seed(run_id)
@@ -63,8 +71,38 @@ def ingest(params: Mapping[str, Any], run_id: str) -> pa.Table:
     return _described(sources.fake_records(params["rows"], params["returning"], known, seed), FAKER, before)
 
 
+def _read_files(params: Mapping[str, Any], run_id: str) -> pa.Table:
+    """The records of a file; of a folder, those of the files that no run but this one has loaded.
+
+    A run that has loaded files already takes the same ones again, although others may have come meanwhile.
+    """
+    by_this_run, by_others = people_db.loaded_files(run_id)
+    records = sources.read_records(
+        params["source"],
+        sources.Layout(params["columns"], params["encoding"]),
+        taken=by_this_run.__contains__ if by_this_run else lambda content: content not in by_others,
+    )
+    if not records.num_rows:
+        raise AirflowSkipException(f"nothing new in {params['source']}")
+    return records
+
+
+def _check_invented_may_enter(connection: people_db.Transaction | None = None) -> None:
+    """Check that nobody in the table is real, unless it is there to try things out.
+
+    Raises:
+        SourceError: somebody was not invented, as far as the database knows.
+    """
+    if not EMBEDDED_PEOPLE_DB and people_db.anybody_not_from(_INVENTED, connection):
+        raise SourceError(
+            f"source {FAKER} is refused: there are people in the table who were not invented, and invented ones never "
+            "join them. Name a file or a folder as source"
+        )
+
+
 def _described(records: pa.Table, origin: str, people_before: int) -> pa.Table:
-    return records.replace_schema_metadata({"source": origin, "people_before": str(people_before)})
+    known = {"source": origin, "people_before": str(people_before)}
+    return records.replace_schema_metadata({**(records.schema.metadata or {}), **known})
 
 
 def standardise_batch(incoming: pa.Table) -> pa.Table:
@@ -184,6 +222,7 @@ def load_batch(
         run_id=run_id,
         source=origin,
         people_before=int(records.schema.metadata[b"people_before"]),
+        files=json.loads(records.schema.metadata.get(b"files", b"{}")),
     )
     linkage_model = LinkageModel.from_dict(model)
     return asdict(load_decided(batch, records, linkage_model, pa.concat_tables(pairs), decisions, shards))
@@ -212,7 +251,10 @@ def load_decided(
     """
     with people_db.writing() as connection:
         if stored := people_db.stored_report(connection, batch.batch_id):
+            people_db.note_files(connection, batch)
             return stored
+        if batch.source in _INVENTED:
+            _check_invented_may_enter(connection)
         if batch.source == SWEEP:
             return people_db.mark_duplicates(connection, batch, records, decisions, model)
         standardise_people(connection)
@@ -230,7 +272,7 @@ def load_decided(
 def _fill(rows: int) -> None:
     """Give an empty table its first people: a batch like any other, so duplicates among them stay out too."""
     model = STARTING_MODEL.to_dict()
-    records = standardise_batch(_described(sources.fake_people(rows, _FIRST_SEED), "faker: first people", 0))
+    records = standardise_batch(_described(sources.fake_people(rows, _FIRST_SEED), _FIRST_PEOPLE, 0))
     shards = plan_shards(records)
     pairs = [compare_batch(records, model, shard, people_db.FIRST_PEOPLE) for shard in shards]
     load_batch(records, model, pairs, decide_batch(records, model, pairs), shards, run_id=people_db.FIRST_PEOPLE)

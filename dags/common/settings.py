@@ -42,8 +42,15 @@ MAIL_FROM = os.environ.get("DEDUPE_MAIL_FROM", "dedupe-people@localhost")
 ALLOWED_HOSTS = listed("DEDUPE_ALLOWED_HOSTS", "")
 """Names under which Airflow's UI may be asked, against pages elsewhere that rebind a name of theirs; none: any name."""
 
-ALLOWED_SOURCE_ROOTS = tuple(listed("DEDUPE_SOURCE_ROOTS", str(PROJECT_ROOT / "incoming")))
+ALLOWED_SOURCE_ROOTS = tuple(listed("DEDUPE_SOURCE_ROOTS", "incoming"))
 """Folders and beginnings of URLs that sources may be read from, besides object stores whose connection is named."""
+
+SOURCE = os.environ.get("DEDUPE_SOURCE") or "/".join([*ALLOWED_SOURCE_ROOTS[:1], ""])
+"""What a run loads that is not told otherwise, as those of the schedule: by default what is new in the drop folder."""
+
+EMBEDDED_PEOPLE_DB = os.environ.get("DEDUPE_EMBEDDED_PEOPLE_DB") == "1"
+"""Whether the people live in the server inside this checkout, where things are tried out: invented people may join them
+whoever they are. dev/launch.py knows and says it."""
 
 SHARD_PEOPLE = 4_000_000
 """People per mapped `compare`; a shard of this size needs about 3 GB."""

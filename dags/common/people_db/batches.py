@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from types import MappingProxyType
 
 import pyarrow as pa
@@ -48,12 +48,14 @@ class Batch:
         run_id: the run that loads it.
         source: where it came from.
         people_before: highest person_id when it was made.
+        files: the files that it is made of, by the SHA-256 of their bytes.
     """
 
     batch_id: str
     run_id: str
     source: str
     people_before: int
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def stored_report(connection: Transaction, batch_id: str) -> RunReport | None:
@@ -66,6 +68,25 @@ def stored_report(connection: Transaction, batch_id: str) -> RunReport | None:
         [batch_id],
     ).fetchone()
     return RunReport(*row) if row else None
+
+
+def note_files(connection: Transaction, batch: Batch) -> None:
+    """Note that the files of a batch are loaded; the batch is stored already."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO loaded_files (sha256, name, batch_id, run_id) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
+            """,
+            [[content, name, batch.batch_id, batch.run_id] for content, name in batch.files.items()],
+        )
+
+
+def loaded_files(run_id: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The files of loaded batches, by the SHA-256 of their bytes: those that a run has loaded, and those of others."""
+    with transaction() as connection:
+        rows = connection.execute("SELECT sha256, run_id FROM loaded_files").fetchall()
+    by_this_run = frozenset(content for content, loaded_by in rows if loaded_by == run_id)
+    return by_this_run, frozenset(content for content, _ in rows) - by_this_run
 
 
 def write_batch(
@@ -107,6 +128,7 @@ def write_batch(
         """,
         [*astuple(numbers), batch.people_before],
     )
+    note_files(connection, batch)
     new = good.filter(pc.equal(decisions["decision"], Decision.NEW))
     person_of = {**person_of} | insert_people(connection, new, batch.batch_id)
     _write_decisions(connection, batch, good, decisions, model, person_of)

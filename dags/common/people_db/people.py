@@ -1,6 +1,7 @@
 """People: who is stored, in shards for comparing, and their standardised columns."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TypedDict
 
 import pyarrow as pa
@@ -31,6 +32,24 @@ def is_empty() -> bool:
     """Whether nobody is stored yet."""
     with transaction() as connection:
         return connection.execute("SELECT FROM people LIMIT 1").fetchone() is None
+
+
+def anybody_not_from(sources: Sequence[str], connection: Transaction | None = None) -> bool:
+    """Whether somebody is stored who did not come with a batch of these sources.
+
+    Args:
+        sources: as batches have them.
+        connection: within a transaction, if there is one.
+    """
+    with nullcontext(connection) if connection else transaction() as connection:
+        found = connection.execute(
+            """
+            SELECT FROM people LEFT JOIN batches USING (batch_id)
+            WHERE batches.source IS NULL OR batches.source <> ALL(%s) LIMIT 1
+            """,
+            [list(sources)],
+        )
+        return found.fetchone() is not None
 
 
 def sample_people(count: int, seed: int, run_id: str) -> tuple[pa.Table, int]:

@@ -16,8 +16,8 @@ BEGIN
 END $$;
 GRANT USAGE ON SCHEMA dedupe TO dedupe_dag;
 GRANT SELECT ON ALL TABLES IN SCHEMA dedupe TO dedupe_dag;
-GRANT INSERT ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.quarantine, dedupe.canaries, dedupe.models
-    TO dedupe_dag;
+GRANT INSERT ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.quarantine, dedupe.canaries, dedupe.models,
+             dedupe.loaded_files TO dedupe_dag;
 -- Standardised columns and marks of duplicates are written into people; it must be locked, too.
 GRANT UPDATE ON dedupe.people, dedupe.models TO dedupe_dag;
 GRANT SELECT, UPDATE ON SEQUENCE dedupe.people_person_id_seq TO dedupe_dag;

@@ -8,8 +8,8 @@ The modules, in the order in which a source passes through them:
     places      where a source may lie, and its bytes
     text        the bytes of a text file, unpacked, bounded and decoded
     columns     which columns of a file are ours
-    delimited, json_lines, parquet
-                one reader per format
+    delimited, json_lines, parquet, workbook
+                one reader for each format
     rows        the rows that all of them give, as one Arrow table with a key for each record
     records     a file of incoming records, from its place to its table
     pairs       a file of labelled pairs
@@ -18,7 +18,7 @@ The modules, in the order in which a source passes through them:
 
 from common.sources.invented import fake_people, fake_records
 from common.sources.pairs import PAIRS, read_pairs
-from common.sources.records import read_records
+from common.sources.records import Layout, read_records
 from common.sources.rows import INCOMING, batch_id
 
-__all__ = ["INCOMING", "PAIRS", "batch_id", "fake_people", "fake_records", "read_pairs", "read_records"]
+__all__ = ["INCOMING", "PAIRS", "Layout", "batch_id", "fake_people", "fake_records", "read_pairs", "read_records"]

@@ -1,5 +1,8 @@
 """Where a source may lie, and its bytes."""
 
+import glob
+import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -7,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from common.errors import SourceError
+from common.errors import SourceError, SourceIsChanging
 from common.settings import PROJECT_ROOT
 
 OBJECT_STORES = frozenset({"s3", "gs", "abfs", "abfss", "wasb", "wasbs", "oss"})
@@ -17,6 +20,57 @@ MAX_SOURCE_BYTES = 4 * 2**30
 """Largest source, in bytes, unpacked: what a gzip file holds counts, not its own size."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+
+
+def several(source: str, allowed_roots: Sequence[str]) -> list[str] | None:
+    """The sources in a folder, below an object-store prefix or found by a glob, in the order of their names.
+
+    Those in folders inside are left out, and those whose names begin with a dot or `~$`: files that are still being
+    written, and the marks that Office leaves. None if `source` is a single file, whether it is there or not.
+
+    Raises:
+        SourceError: it may not be read, or there is no such folder.
+        OSError: an object store did not answer as it should; a retry may help.
+    """
+    place = located(source, allowed_roots)
+    found = _remote_files(place, source) if isinstance(place, str) else _local_files(place, source, allowed_roots)
+    if found is None:
+        return None
+    return sorted(name for name in found if not name.rpartition("/")[2].startswith((".", "~$")))
+
+
+def _local_files(place: Path, source: str, allowed_roots: Sequence[str]) -> list[str] | None:
+    if os.path.isdir(place):  # unlike Path.is_dir, false for a name that is too long
+        try:
+            return [str(path) for path in place.iterdir() if not path.is_dir()]
+        except OSError as error:
+            raise SourceError(f"the folder cannot be read: {type(error).__name__}") from None
+    if _is_pattern(source) and not os.path.exists(place):
+        return [path for path in glob.glob(str(place)) if not os.path.isdir(path)]
+    if not source.endswith("/"):
+        return None
+    if not os.path.exists(place) and str(place) in {str((PROJECT_ROOT / root).resolve()) for root in allowed_roots}:
+        return []  # the folder where files will be dropped is not there yet
+    raise SourceError("there is no such folder")
+
+
+def _remote_files(address: str, source: str) -> list[str] | None:
+    from airflow.sdk import ObjectStoragePath
+
+    if not (_is_pattern(source) or source.endswith("/") or "." not in address.rpartition("/")[2]):
+        return None
+    with _object_store_errors():
+        folder = ObjectStoragePath(address)
+        files = folder.fs
+        key = folder.path.rstrip("/")
+        found = files.glob(key, detail=True).values() if _is_pattern(source) else files.ls(key, detail=True)
+        names = [entry["name"].lstrip("/") for entry in found if entry["type"] == "file"]
+    connection = re.match(r"[^/@]+@", address.partition("://")[2])
+    return [f"{address.partition('://')[0]}://{connection[0] if connection else ''}{name}" for name in names]
+
+
+def _is_pattern(source: str) -> bool:
+    return any(character in source for character in "*?[")
 
 
 @contextmanager
@@ -33,11 +87,27 @@ def opened_source(source: str, allowed_roots: Sequence[str], max_bytes: int) -> 
 
     Raises:
         SourceError: it may not be read, is not there, or is no file.
+        SourceIsChanging: somebody wrote to it meanwhile.
         OSError: an object store did not answer as it should; a retry may help.
     """
     place = located(source, allowed_roots)
-    with _local(place) if isinstance(place, Path) else _copied(place, max_bytes) as file:
+    if not isinstance(place, Path):
+        with _copied(place, max_bytes) as file:
+            yield file
+        return
+    with _local(place) as file:
+        before = os.fstat(file.fileno())
         yield file
+        after = os.fstat(file.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise SourceIsChanging("it changed while it was read: write it under a name that begins with a dot first")
+
+
+def content_hash(file: IO[bytes]) -> str:
+    """The SHA-256 of a file's bytes as 64 hex characters; the file is at its beginning again afterwards."""
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # it wants only to read
+    file.seek(0)
+    return digest
 
 
 def shown(source: str) -> str:
@@ -105,12 +175,8 @@ def _copied(address: str, max_bytes: int) -> Iterator[IO[bytes]]:
     from airflow.sdk import ObjectStoragePath
 
     with tempfile.TemporaryFile() as copy:
-        try:
+        with _object_store_errors():
             remote = ObjectStoragePath(address).open("rb")  # type: ignore[no-untyped-call]
-        except FileNotFoundError:
-            raise SourceError("there is no such object") from None
-        except (IsADirectoryError, ImportError, ValueError) as error:
-            raise SourceError(f"it cannot be opened: {' '.join(str(error).split())[:200]}") from None
         with remote:
             left = max_bytes
             while block := remote.read(2**20):
@@ -120,3 +186,13 @@ def _copied(address: str, max_bytes: int) -> Iterator[IO[bytes]]:
                 copy.write(block)
         copy.seek(0)
         yield copy
+
+
+@contextmanager
+def _object_store_errors() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise SourceError("there is no such object") from None
+    except (IsADirectoryError, ImportError, ValueError) as error:
+        raise SourceError(f"it cannot be opened: {' '.join(str(error).split())[:200]}") from None

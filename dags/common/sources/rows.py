@@ -39,6 +39,9 @@ class Rows:
     Each row gets its `record_key`, derived from `source`, from the content of the row and, among rows that are alike
     in all of it, from their number. So the key is unique in the table, and it is the same on every reading, whatever
     the order of the rows.
+
+    Attributes:
+        received: how many rows were added.
     """
 
     def __init__(self, source: str) -> None:
@@ -48,7 +51,7 @@ class Rows:
         self._arrived: list[tuple[Iterable[str], Iterable[object]]] = []
         self._problems: dict[int, tuple[str, str]] = {}
         self._occurrences: dict[str, int] = {}
-        self._undecoded = self._decoded = 0
+        self._undecoded = self._decoded = self.received = 0
 
     def add(self, values: Sequence[object], names: Iterable[str], fields: Iterable[object]) -> None:
         """Add a row.
@@ -59,11 +62,12 @@ class Rows:
             names: the names of all fields that arrived.
             fields: all fields that arrived.
         """
+        self.received += 1
         self._values.append(values)
         self._arrived.append((names, fields))
         if len(self._values) == _ROWS_PER_BATCH:
             self._flush()
-            if len(self._batches) * _ROWS_PER_BATCH > MAX_ROWS:
+            if self.received > MAX_ROWS:
                 raise SourceError(f"it has more than {MAX_ROWS:,} rows")
 
     def add_malformed(self, names: Iterable[str], fields: Iterable[object]) -> None:
@@ -94,6 +98,11 @@ class Rows:
         occurrence = self._occurrences.get(key, 0)
         self._occurrences[key] = occurrence + 1
         return _digest(key, str(occurrence)) if occurrence else key
+
+    def begin_file(self) -> None:
+        """What is added from here on comes from another file."""
+        self._flush()
+        self._undecoded = self._decoded = 0
 
     def mostly_undecoded(self) -> bool:
         """Whether another encoding would fit better: of the rows with other than ASCII text, most cannot be read."""

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from common import sources
 from common.errors import SourceError
+from common.sources import Layout
 from common.sources.columns import ADDRESS_PARTS, SYNONYMS, columns_taken
 
 Columns = dict[str, str] | None
@@ -14,7 +15,7 @@ Columns = dict[str, str] | None
 def read(folder: Path, content: str, name: str = "new.csv", columns: Columns = None) -> list[Any]:
     """Names and address of each record, or the problem of it."""
     (folder / name).write_text(content)
-    table = sources.read_records(str(folder / name), columns=columns, allowed_roots=[str(folder)])
+    table = sources.read_records(str(folder / name), Layout(columns), allowed_roots=[str(folder)])
     return [row["problem"] or (row["first_name"], row["last_name"], row["address"]) for row in table.to_pylist()]
 
 
@@ -64,7 +65,7 @@ def test_param_columns(tmp_path: Path) -> None:
         {"land": ["DE", None], "wo": ["x", b"\xff"], "rufname": ["Ann", "Bo"], "last_name": ["Lee", "Roe"]}
     )
     pq.write_table(table, tmp_path / "new.parquet")
-    records = sources.read_records(str(tmp_path / "new.parquet"), columns=columns, allowed_roots=[str(tmp_path)])
+    records = sources.read_records(str(tmp_path / "new.parquet"), Layout(columns), allowed_roots=[str(tmp_path)])
     assert records["address"].to_pylist() == ["x, DE", None]
     assert records["problem"].to_pylist() == [None, "NOT_UTF8"]
 

@@ -33,6 +33,7 @@ DAG = "dedupe_people"
 SETTINGS = ROOT / "airflow_settings.yaml"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_SECONDS = 3.0  # from Ctrl-C until SIGTERM follows: `dags test` takes SIGINT for a task that failed
+CHECK_SECONDS = 8.0  # from the start of a run until it must be known whether the people database answers
 GRACE_SECONDS = 10.0  # from Ctrl-C until what still runs is killed
 
 
@@ -121,7 +122,7 @@ def ready(home: Path = HOME, port: int = 8080, test_run: bool = False) -> Iterat
 
     Raises:
         PostgresError: the embedded server does not start.
-        LaunchError: the metadata database cannot be prepared.
+        LaunchError: the metadata database cannot be prepared, or a people database of the user's own does not answer.
     """
     os.umask(0o077)
     home.mkdir(parents=True, exist_ok=True)
@@ -131,12 +132,22 @@ def ready(home: Path = HOME, port: int = 8080, test_run: bool = False) -> Iterat
         metadata_database = "airflow_apart"
     env = {**os.environ, **environment(home, port, metadata_database)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # Airflow starts several times slower under it
+    env.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds; a host that does not answer would hold a task for minutes
+    own_people_db = people_db_is_given()
     with server_of(home).use() as server:
         server.create_database(metadata_database)
-        if not people_db_is_given():
+        if own_people_db:
+            # Nobody is to be surprised by what the schedule does to a table of their own.
+            env["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] = "True"
+            env["DEDUPE_EMBEDDED_PEOPLE_DB"] = "0"
+        else:
             server.create_database("people")
             env["AIRFLOW_CONN_PEOPLE_DB"] = people_db_connection(server.socket_folder)
-        _prepare_metadata(home, metadata_database, env)
+            env["DEDUPE_EMBEDDED_PEOPLE_DB"] = "1"
+            env.setdefault("DEDUPE_SOURCE", "faker")
+        _prepare_metadata(home, metadata_database, env, own_people_db)
+        if test_run and own_people_db:
+            _check_people_db(env)
         yield env
 
 
@@ -150,17 +161,35 @@ def ui_is_running(home: Path) -> bool:
     return False
 
 
-def _prepare_metadata(home: Path, database: str, env: dict[str, str]) -> None:
-    """Once, and again when Airflow's version or airflow_settings.yaml has changed."""
-    wanted = hashlib.sha256(packages.version("apache-airflow").encode() + SETTINGS.read_bytes()).hexdigest()
+def _check_people_db(env: dict[str, str]) -> None:
+    """Find out within seconds what a run would find out after retries of minutes.
+
+    Raises:
+        LaunchError: the people database cannot be used; it has been said why.
+    """
+    command = [sys.executable, str(ROOT / "dev/people_db_check.py"), str(time.time() + CHECK_SECONDS)]
+    if subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode != 0:
+        raise LaunchError("Nothing was run: AIRFLOW_CONN_PEOPLE_DB or airflow_settings.yaml says where the people are.")
+
+
+def _prepare_metadata(home: Path, database: str, env: dict[str, str], own_people_db: bool) -> None:
+    """Once, and again when Airflow's version, airflow_settings.yaml or whose server has the people has changed.
+
+    With the people moving to a server of the user's own, the DAG is paused if it was there before.
+    """
+    whose = "own" if own_people_db else "embedded"
+    prepared_for = hashlib.sha256(packages.version("apache-airflow").encode() + SETTINGS.read_bytes()).hexdigest()
+    wanted = f"{prepared_for} {whose}"
     stamp = home / f"prepared-{database}"
     with (home / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write_keys(home)
-        if stamp.exists() and stamp.read_text() == wanted:
+        before = stamp.read_text() if stamp.exists() else ""
+        if before == wanted:
             return
+        paused = [DAG] if own_people_db and not before.endswith(whose) else []
         say("Preparing Airflow's metadata database (once, about 6 s) ...")
-        command = [sys.executable, str(ROOT / "dev/metadata.py"), str(SETTINGS)]
+        command = [sys.executable, str(ROOT / "dev/metadata.py"), str(SETTINGS), *paused]
         done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             raise LaunchError(f"Airflow's metadata database cannot be prepared:\n{done.stdout[-2000:]}")

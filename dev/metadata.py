@@ -53,8 +53,8 @@ def importable(settings: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
     }
 
 
-def main(settings_file: Path) -> None:
-    """Bring the metadata database up to date."""
+def main(settings_file: Path, *paused: str) -> None:
+    """Bring the metadata database up to date, and pause the DAGs ``paused`` that it knows."""
     from airflow.cli.cli_parser import get_parser
 
     def airflow(*args: str) -> None:
@@ -68,7 +68,9 @@ def main(settings_file: Path) -> None:
                 json.dump(entries, file)
                 file.flush()
                 airflow(kind, "import", file.name, *(["--overwrite"] if kind == "connections" else []))
+    for dag in paused:
+        airflow("dags", "pause", dag, "--yes")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from common import alerts, errors
 from common.default_args import DEFAULT_ARGS
-from common.settings import PROJECT_ROOT, RUN_SLA
+from common.settings import PROJECT_ROOT, RUN_SLA, SOURCE
 
 DAGS = PROJECT_ROOT / "dags"
 DAG_FILE = DAGS / "dedupe_people.py"
@@ -134,7 +134,7 @@ def test_the_dag_and_every_task_are_documented(dag: DAG) -> None:
 
 
 def test_params_make_a_good_form(dag: DAG) -> None:
-    defaults = {"source": "faker", "rows": 1000, "returning": 0.3, "existing": 10_000}
+    defaults = {"source": SOURCE, "rows": 1000, "returning": 0.3, "existing": 10_000}
     assert defaults.items() <= dag.params.dump().items()
     for name in dag.params:
         param = dag.params.get_param(name)

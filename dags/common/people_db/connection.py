@@ -3,6 +3,7 @@
 SQL is fixed text, values are bound, and the schema's name is bound too, as the search path.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -22,6 +23,11 @@ Transaction = psycopg.Connection[Any]
 RECORD = ("source_key", "first_name", "last_name", "address")
 """The columns of a record as it arrived."""
 
+# libpq tells no SQLSTATE about a connection that fails. In another language than English these come to be retried.
+_WRONG_SETTINGS = re.compile(
+    r'authentication failed|no password supplied|(role|database) ".*" does not exist|no pg_hba\.conf entry'
+)
+
 
 @contextmanager
 def transaction() -> Iterator[Transaction]:
@@ -29,12 +35,15 @@ def transaction() -> Iterator[Transaction]:
 
     Raises:
         PeopleDbUnreachable: no connection, or it was lost.
-        PeopleDbError: the role may not do what is needed, or the database refused for another reason.
+        PeopleDbError: the password, role or name of the database is wrong, the role may not do what is needed, or the
+            database refused for another reason.
     """
     try:
         connection = cast("Transaction", PostgresHook(PEOPLE_CONN_ID).get_conn())
     except psycopg.OperationalError as error:
-        raise PeopleDbUnreachable(f"no connection to {PEOPLE_CONN_ID}: {_one_line(error)}") from None
+        reason = _one_line(error)
+        kind = PeopleDbError if _WRONG_SETTINGS.search(reason) else PeopleDbUnreachable
+        raise kind(f"no connection to {PEOPLE_CONN_ID}: {reason}") from None
     try:
         # Each statement sees what others have committed: what was compared is compared again under the lock.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED

@@ -1,22 +1,24 @@
 """Where a batch comes from: the same one however often a run asks, and first people exactly once."""
 
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 from common import pipeline
 from common.default_args import PARAMS
-from common.errors import PeopleDbUnreachable
+from common.errors import PeopleDbUnreachable, SourceError
 from common.linkage.model import STARTING_MODEL
-from common.people_db import is_empty
+from common.people_db import is_empty, undo_batch
 
 MODEL = STARTING_MODEL.to_dict()
 
 
 def given(**params: Any) -> dict[str, Any]:
     defaults = {name: param.value for name, param in PARAMS.items()}
-    return defaults | {"rows": 30, "returning": 0.5, "existing": 50} | params
+    return defaults | {"source": "faker", "rows": 30, "returning": 0.5, "existing": 50} | params
 
 
 def load(batch: pa.Table, run_id: str) -> dict[str, Any]:
@@ -95,3 +97,114 @@ def test_a_batch_carries_where_it_came_from(people_db: str) -> None:
     batch = pipeline.ingest(given(existing=5), "run 1")
     assert batch.schema.metadata == {b"source": b"faker", b"people_before": b"5"}
     assert pipeline.standardise_batch(batch).schema.metadata == batch.schema.metadata
+
+
+# Invented people and real ones -------------------------------------------------------------------------------------
+
+REAL = "INSERT INTO people (first_name, last_name, address) VALUES ('Ann', 'Lee', '1 Elm Road')"
+
+
+def change(dsn: str, statement: str) -> None:
+    with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
+        connection.execute(statement)  # type: ignore[arg-type]
+
+
+def test_invented_people_never_join_a_real_one(people_db: str) -> None:
+    is_empty()  # makes the tables
+    change(people_db, REAL)
+    with pytest.raises(SourceError, match="source faker is refused: there are people in the table who"):
+        pipeline.ingest(given(), "run 1")
+    assert rows(people_db, "SELECT first_name FROM people") == [("Ann",)]
+
+
+def test_invented_people_do_not_join_those_of_a_file(people_db: str, incoming: Path) -> None:
+    load(pipeline.ingest(given(source=csv_file(incoming / "new.csv", "Ann")), "run 1"), "run 1")
+    with pytest.raises(SourceError, match="source faker is refused"):
+        pipeline.ingest(given(), "run 2")
+
+
+def test_invented_people_join_invented_ones(people_db: str) -> None:
+    load(pipeline.ingest(given(), "run 1"), "run 1")
+    assert load(pipeline.ingest(given(), "run 2"), "run 2")["received"] == 30
+
+
+def test_who_comes_while_a_run_compares_is_seen_before_it_writes(people_db: str) -> None:
+    batch = pipeline.ingest(given(), "run 1")
+    before = rows(people_db, "SELECT count(*) FROM people")[0][0]
+    change(people_db, REAL)
+    with pytest.raises(SourceError, match="source faker is refused"):
+        load(batch, "run 1")
+    assert rows(people_db, "SELECT count(*) FROM people") == [(before + 1,)]
+
+
+def test_the_embedded_server_is_for_trying_out(people_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_empty()
+    change(people_db, REAL)
+    monkeypatch.setattr(pipeline, "EMBEDDED_PEOPLE_DB", True)
+    assert load(pipeline.ingest(given(), "run 1"), "run 1")["received"] == 30
+
+
+# The drop folder ---------------------------------------------------------------------------------------------------
+
+
+def csv_file(path: Path, *first_names: str) -> str:
+    lines = [f"{name},{name[::-1].title()},{sum(map(ord, name))} {name} Street\n" for name in first_names]
+    path.write_text("".join(["first_name,last_name,address\n", *lines]))
+    return str(path)
+
+
+def drop(folder: Path, run_id: str) -> dict[str, Any]:
+    return load(pipeline.ingest(given(source=f"{folder}/"), run_id), run_id)
+
+
+def test_a_folder_is_read_for_what_is_new(people_db: str, incoming: Path) -> None:
+    with pytest.raises(AirflowSkipException, match="nothing new in"):
+        drop(incoming, "run 0")
+    csv_file(incoming / "a.csv", "Ann", "Wilhelmina")
+    csv_file(incoming / "b.csv", "Theodore")
+    assert drop(incoming, "run 1")["received"] == 3
+    with pytest.raises(AirflowSkipException):
+        drop(incoming, "run 2")
+    (incoming / "a.csv").rename(incoming / "again.csv")
+    with pytest.raises(AirflowSkipException):
+        drop(incoming, "run 3")
+    csv_file(incoming / "b.csv", "Theodore", "Zebulon")  # the same file with one more
+    numbers = drop(incoming, "run 4")
+    assert (numbers["received"], numbers["duplicates"], numbers["inserted"]) == (2, 1, 1)
+    assert rows(people_db, "SELECT count(*) FROM people") == [(4,)]
+
+
+def test_a_run_of_a_folder_that_is_cleared_makes_the_same_batch(people_db: str, incoming: Path) -> None:
+    csv_file(incoming / "a.csv", "Ann")
+    first = drop(incoming, "run 1")
+    csv_file(incoming / "b.csv", "Theodore")
+    assert drop(incoming, "run 1") == first
+    assert drop(incoming, "run 2")["received"] == 1
+    (incoming / "a.csv").unlink()
+    with pytest.raises(AirflowSkipException):
+        drop(incoming, "run 1")
+
+
+def test_a_file_that_was_loaded_by_its_name_is_not_new(people_db: str, incoming: Path) -> None:
+    path = csv_file(incoming / "a.csv", "Ann")
+    load(pipeline.ingest(given(source=path), "run 1"), "run 1")
+    with pytest.raises(AirflowSkipException):
+        drop(incoming, "run 2")
+    assert load(pipeline.ingest(given(source=path), "run 3"), "run 3")["run_id"] == "run 1", "the same batch"
+
+
+def test_the_same_records_in_another_file_are_noted_as_loaded(people_db: str, incoming: Path) -> None:
+    path = incoming / "a.csv"
+    csv_file(path, "Ann", "Wilhelmina")
+    first = drop(incoming, "run 1")
+    csv_file(path, "Wilhelmina", "Ann")
+    assert drop(incoming, "run 2") == first, "the order of rows makes no other batch"
+    with pytest.raises(AirflowSkipException):
+        drop(incoming, "run 3")
+
+
+def test_files_of_a_batch_that_was_taken_back_are_new_again(people_db: str, incoming: Path) -> None:
+    csv_file(incoming / "a.csv", "Ann")
+    first = drop(incoming, "run 1")
+    undo_batch(first["batch_id"])
+    assert drop(incoming, "run 2")["batch_id"] == first["batch_id"]

@@ -1,6 +1,7 @@
 """What a run did, in numbers that must add up."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from common.errors import ReportError
 
@@ -37,3 +38,12 @@ class RunReport:
             f"received={self.received} quarantined={self.quarantined} duplicates={self.duplicates} "
             f"review={self.review} inserted={self.inserted}"
         )
+
+
+@dataclass(frozen=True)
+class LoadedBatch:
+    """When a batch was loaded, and how many people the table held before it and holds with it."""
+
+    loaded_at: datetime
+    people_before: int
+    people_after: int

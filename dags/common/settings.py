@@ -31,7 +31,13 @@ XCOM_ROOT = os.environ.get("DEDUPE_XCOM_ROOT", str(PROJECT_ROOT / ".xcom"))
 """Where batches lie between tasks: a folder that every worker shares, or a URL such as s3://conn_id@bucket/xcom."""
 
 OUTBOX_DIR = REPORTS_DIR / "outbox"
-"""Where mails wait for a mail server that is down."""
+"""Where mails wait for a mail server that is down; those that have been given up lie in `dead/` below it."""
+
+MAIL_KEPT = timedelta(days=7)
+"""How long a mail waits for a mail server."""
+
+MAIL_TRIES, MAIL_PAUSE = 5, timedelta(minutes=1)
+"""Tries of a mail that the server refuses, and the pause after the first; each further pause is four times as long."""
 
 TRIES_DIR = REPORTS_DIR / "tries"
 """Where tries of tasks leave notes, so that those that were killed are told of too."""
@@ -71,8 +77,8 @@ CANARIES = 300
 CANARY_RUNS = 10
 """Runs beside which the report shows the canaries of this one."""
 
-CANARY_LIMITS = {"max_reinserted": 0.10, "max_dropped": 0.02}
-"""Rates past which the mail's subject warns, if their whole 95 % interval lies above."""
+CANARY_LIMITS = {"max_reinserted": 0.10, "max_dropped": 0.02, "fewest": 100}
+"""Rates past which report and mail warn, if their whole 95 % interval lies above; rates of fewer canaries never warn."""
 
 TRAINING_PEOPLE = 10_000
 """People drawn for labelled pairs, from the generated data set and from the table each."""

@@ -17,7 +17,7 @@ from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.sdk.exceptions import AirflowSkipException
 from common.default_args import PARAMS
 from common.errors import SourceError
-from common.report import report_paths
+from common.report.paths import report_paths
 from common.settings import PROJECT_ROOT
 
 TABLES = ("people", "batches", "decisions", "quarantine", "models")

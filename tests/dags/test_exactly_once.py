@@ -22,7 +22,7 @@ from common.default_args import PARAMS
 from common.errors import PeopleDbError, PeopleDbUnreachable
 from common.linkage.model import STARTING_MODEL
 from common.linkage.training import MIN_PEOPLE
-from common.report import report_paths
+from common.report.paths import report_paths
 from common.settings import PROJECT_ROOT
 from launch import people_db_connection
 from postgres import Server

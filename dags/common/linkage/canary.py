@@ -38,12 +38,17 @@ class Canaries:
             f"wrongly dropped {_rate(self.dropped, self.strangers)} of {self.strangers:,} strangers"
         )
 
-    def exceed(self, max_reinserted: float, max_dropped: float) -> bool:
-        """Whether a rate is past its limit beyond doubt: its whole interval lies above."""
-        return (
-            interval(self.reinserted, self.returning)[0] > max_reinserted
-            or interval(self.dropped, self.strangers)[0] > max_dropped
+    def exceed(self, max_reinserted: float, max_dropped: float, fewest: int) -> bool:
+        """Whether a rate is past its limit beyond doubt: its whole interval lies above.
+
+        A rate of fewer than `fewest` canaries never is. In a table of a few people nobody is an average person, and
+        one odd pair among them would be a third of everybody.
+        """
+        rates = (
+            (self.reinserted, self.returning, max_reinserted),
+            (self.dropped, self.strangers, max_dropped),
         )
+        return any(of >= fewest and interval(hits, of)[0] > limit for hits, of, limit in rates)
 
 
 def interval(hits: int, of: int) -> tuple[float, float]:

@@ -37,7 +37,7 @@ def make_app() -> "FastAPI":
     from fastapi import Depends, FastAPI
     from fastapi.responses import HTMLResponse
 
-    from common.report import report_paths
+    from common.report.paths import report_paths
 
     app = FastAPI(title="dedupe-people", docs_url=None, redoc_url=None, openapi_url=None)
     may_read_runs = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID))

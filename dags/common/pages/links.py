@@ -22,9 +22,14 @@ def root() -> str:
     return urlsplit(base_url()).path
 
 
+def run_page(dag_id: str, run_id: str) -> str:
+    """The page of a run, below `root()` or `base_url()`."""
+    return f"dags/{dag_id}/runs/{quote(run_id, safe='')}"
+
+
 def report_page(dag_id: str, run_id: str) -> str:
     """The page of a run with the report open in it, below `root()` or `base_url()`."""
-    return f"dags/{dag_id}/runs/{quote(run_id, safe='')}/plugin/{REPORT_ROUTE}"
+    return f"{run_page(dag_id, run_id)}/plugin/{REPORT_ROUTE}"
 
 
 class ReportLink(BaseOperatorLink):

@@ -1,0 +1,35 @@
+"""The mail server behind connection `smtp_default`."""
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+TIMEOUTS = {"timeout": 5, "retry_limit": 0}
+"""Seconds to wait for each answer of the server, and further attempts to reach it: extras of the connection.
+
+They hold where the connection has none of its own. With Airflow's, 30 and 5, a server that hangs would hold a task for
+minutes.
+"""
+
+
+def mail_server() -> "SmtpHook":
+    """The server, not yet connected to; it asks Airflow for nothing any more and may be used by another thread.
+
+    A task's talk with Airflow is not made for two threads, and even reading the extra of a connection talks, to mask
+    what may be secret in it. A connection that is missing or wrong is an error only when it is used.
+    """
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    smtp = SmtpHook()
+    copy: Future[SimpleNamespace] = Future()
+    try:
+        connection = smtp.get_connection(smtp.smtp_conn_id)
+        parts = {name: getattr(connection, name) for name in ("host", "port", "login", "password")}
+        copy.set_result(SimpleNamespace(**parts, extra_dejson=TIMEOUTS | connection.extra_dejson))
+    except Exception as error:
+        copy.set_exception(error)
+    smtp.get_connection = lambda conn_id: copy.result()  # type: ignore[assignment,method-assign,return-value]
+    return smtp

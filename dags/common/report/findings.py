@@ -1,0 +1,276 @@
+"""What is to be told of a run: from stored decisions to sentences and rows, masked."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from common.errors import ReportError
+from common.linkage.decision import Decision
+from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES
+from common.masking import masked
+from common.report.words import QUARANTINE, REASONS
+from common.run_report import LoadedBatch, RunReport
+from common.settings import CANARY_LIMITS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from common.linkage.canary import Canaries
+    from common.linkage.model import LinkageModel
+
+SWEEP = "people"
+"""The source of a run that compares the table with itself."""
+
+Row = Mapping[str, Any]
+"""A stored decision, by the names of `STORED_DECISIONS`."""
+
+
+@dataclass(frozen=True)
+class ReasonCount:
+    """How many records were decided for one reason, and the first of them, masked."""
+
+    decision: str
+    reason: str
+    meaning: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A record in review, masked, and how to answer it.
+
+    `commands` are pairs of what a verdict means and the command that gives it; there are none for a sweep.
+    """
+
+    record_key: str
+    who: str
+    candidate: str
+    score: float
+    reason: str
+    meaning: str
+    evidence: str
+    runner_up: str
+    commands: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that the report of a run is made of.
+
+    Attributes:
+        run_id: the run that reports.
+        numbers: of the batch.
+        batch: when it was loaded, and the size of the table before and after.
+        decisions: the batch as stored, schema `people_db.STORED_DECISIONS`.
+        quarantine: records by reason code.
+        model: for the cut-offs.
+        results: the model's train and test results, as `training.results_table` gives them; empty if there are none.
+        certificate: what the exhaustive comparison of a few records showed, in one line.
+        canaries: how the canaries of this run and of those before it fared, latest first; none for a sweep.
+        undelivered: mails that a server refused or nobody took, in one line each.
+
+    Raises:
+        ReportError: the rows that are stored are not as many as the numbers say.
+    """
+
+    run_id: str
+    numbers: RunReport
+    batch: LoadedBatch
+    decisions: "pa.Table"
+    quarantine: Mapping[str, int]
+    model: "LinkageModel"
+    results: Mapping[str, Any]
+    certificate: str
+    canaries: "Sequence[Canaries]"
+    undelivered: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Hold what is stored against what is reported."""
+        kinds = Counter(row["decision"] for row in self.rows)
+        stored = [*(kinds[kind] for kind in (Decision.DUPLICATE, Decision.REVIEW, Decision.NEW))]
+        stored += [sum(self.quarantine.values())]
+        if stored != [getattr(self.numbers, name) for name in ("duplicates", "review", "inserted", "quarantined")]:
+            raise ReportError(
+                f"stored are {stored} duplicates, in review, inserted, quarantined; reported {self.numbers}"
+            )
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The decisions as dicts."""
+        return self.decisions.to_pylist()  # type: ignore[no-any-return]
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the table was compared with itself."""
+        return self.numbers.source == SWEEP
+
+    @property
+    def loaded_before(self) -> bool:
+        """Whether an earlier run has loaded this very input, so that nothing was changed."""
+        return self.numbers.run_id != self.run_id
+
+    @property
+    def date(self) -> str:
+        """When the batch was loaded."""
+        return f"{self.batch.loaded_at.astimezone(UTC):%A, %-d %B %Y, %H:%M} UTC"
+
+    @property
+    def headline(self) -> str:
+        """The run in one line."""
+        numbers = self.numbers
+        if not numbers.received:
+            return "No duplicates in the table" if self.is_sweep else "An empty batch: nothing to do"
+        counted = {
+            "marked as duplicates" if self.is_sweep else "known": numbers.duplicates,
+            "need you": numbers.review,
+            "in quarantine": numbers.quarantined,
+        }
+        parts = [] if self.is_sweep else [f"{numbers.inserted:,} new {_plural('person', numbers.inserted)}"]
+        parts += [f"{count:,} {label}" for label, count in counted.items() if count or label == "known"]
+        return ("Loaded before: " if self.loaded_before else "") + ", ".join(parts).replace("1 need you", "1 needs you")
+
+    @property
+    def size(self) -> str:
+        """How the table has grown, in one sentence."""
+        before, after = self.batch.people_before, self.batch.people_after
+        if self.is_sweep:
+            return f"The table has {after:,} rows. Nobody was deleted: duplicates are marked."
+        return f"The table had {before:,} people before and has {after:,} now."
+
+    @property
+    def warnings(self) -> list[str]:
+        """What must not be overlooked."""
+        warnings = []
+        if self.canaries and self.canaries[0].exceed(**CANARY_LIMITS):
+            warnings.append(
+                f"The canaries are past their limits of {CANARY_LIMITS['max_reinserted']:.0%} re-inserted and "
+                f"{CANARY_LIMITS['max_dropped']:.0%} wrongly dropped: this batch has probably been decided as badly. "
+                f"{_sentence(str(self.canaries[0]))} Look at the records, and consider retraining."
+            )
+        if self.undelivered:
+            count = len(self.undelivered)
+            warnings.append(f"{count} {_plural('mail', count)} could not be delivered; see the end of the report.")
+        return warnings
+
+    @property
+    def notes(self) -> list[str]:
+        """What else is worth knowing."""
+        if not self.loaded_before:
+            return []
+        return [f"This input was loaded before, by run {self.numbers.run_id}: nothing was changed."]
+
+    @property
+    def to_do(self) -> list[str]:
+        """What somebody should do now, in sentences."""
+        steps, numbers = [], self.numbers
+        if numbers.review and self.is_sweep:
+            steps.append(
+                f"{numbers.review:,} {_plural('person', numbers.review)} of the table may be somebody else in it. The "
+                "report lists them; nothing was marked."
+            )
+        elif numbers.review:
+            steps.append(
+                f"{numbers.review:,} {_plural('record', numbers.review)} wait for your verdict. The report lists each "
+                "with its candidate and the command that judges it."
+            )
+        if numbers.quarantined:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.quarantine.items())
+            steps.append(
+                f"{numbers.quarantined:,} {_plural('row', numbers.quarantined)} could not be used ({reasons}). They "
+                "lie in table quarantine as they arrived; mend them at their source and load them again."
+            )
+        return steps
+
+    @property
+    def reasons(self) -> list[ReasonCount]:
+        """The decisions by reason, then the rows in quarantine; the most frequent first."""
+        examples: dict[tuple[str, str], Row] = {}
+        counts = Counter((row["decision"], row["reason"]) for row in self.rows)
+        for row in self.rows:
+            examples.setdefault((row["decision"], row["reason"]), row)
+        decided = [
+            ReasonCount(kind, reason, REASONS.get(reason, ""), count, explained(examples[kind, reason]))
+            for (kind, reason), count in counts.items()
+        ]
+        quarantined = [
+            ReasonCount("quarantined", reason, QUARANTINE.get(reason, ""), count, "")
+            for reason, count in self.quarantine.items()
+        ]
+        return [row for part in (decided, quarantined) for row in sorted(part, key=lambda row: (-row.count, row.reason))]
+
+    @property
+    def questions(self) -> list[Question]:
+        """Every record in review, those most likely a duplicate first."""
+        rows = [row for row in self.rows if row["decision"] == Decision.REVIEW]
+        return [self._question(row) for row in sorted(rows, key=lambda row: (-row["score"], row["record_key"]))]
+
+    def _question(self, row: Row) -> Question:
+        judge = f"dev/upkeep judge {self.numbers.batch_id} {row['record_key']}"
+        commands = [] if self.is_sweep else [("somebody new", f"{judge} new")]
+        if row["person_id"] is not None and not self.is_sweep:
+            commands.insert(0, ("the same person", f"{judge} duplicate {row['person_id']}"))
+        runner_up = ""
+        if row["runner_up_person_id"] is not None:
+            runner_up = f"person {row['runner_up_person_id']}, score {row['runner_up_score']:.3f}"
+        return Question(
+            record_key=row["record_key"],
+            who=masked(row["first_name"], row["last_name"], row["address"]),
+            candidate=candidate(row),
+            score=row["score"],
+            reason=row["reason"],
+            meaning=REASONS.get(row["reason"], ""),
+            evidence=evidence(row),
+            runner_up=runner_up,
+            commands=commands,
+        )
+
+
+def candidate(row: Row) -> str:
+    """Whom a record was compared with."""
+    person = "a person who is gone" if row["person_id"] is None else f"person {row['person_id']}"
+    if row["matched_record_key"]:
+        return f"record {row['matched_record_key'][:8]} of this batch ({person})"
+    return person
+
+
+def evidence(row: Row) -> str:
+    """The similarities behind a decision, and whether the names are compared crosswise."""
+    shown = [f"{name.replace('_', ' ')} {_shown(row[f'{name}_similarity'])}" for name in SIMILARITIES]
+    return ", ".join([*shown, "names swapped"] if row["swapped"] else shown)
+
+
+def _shown(similarity: float | None) -> str:
+    return "missing" if similarity is None else f"{similarity:.2f}"
+
+
+def contributions(row: Row) -> dict[str, float]:
+    """What each term of the model added to the log-odds of a stored decision, the intercept first."""
+    terms = json.loads(row["contributions"])
+    return {name: terms[name] for name in ("intercept", *COMPARISON_VECTOR) if name in terms}
+
+
+def explained(row: Row) -> str:
+    """One decision in one line, masked."""
+    who = masked(row["first_name"], row["last_name"], row["address"]) or "a record without any field"
+    if row["score"] is None:
+        return f"{who} is {candidate(row)}"
+    why = evidence(row)
+    if row["contributions"]:
+        terms = sorted(contributions(row).items(), key=lambda term: -abs(term[1]))
+        why += "; log-odds: " + ", ".join(f"{name.replace('_', ' ')} {value:+.1f}" for name, value in terms if value)
+    return f"{who} ~ {candidate(row)}, score {row['score']:.3f} ({why})"
+
+
+def _plural(word: str, count: int) -> str:
+    if count == 1:
+        return word
+    return "people" if word == "person" else f"{word}s"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."

@@ -1,0 +1,50 @@
+"""The report as text, for the log and the terminal."""
+
+import textwrap
+from pathlib import Path
+
+from common.report.findings import Findings, Question
+
+WIDTH = 100
+QUESTIONS_SHOWN = 10
+
+
+def as_text(findings: Findings, page: Path) -> str:
+    """The report in lines of at most `WIDTH` characters, but for paths.
+
+    Args:
+        findings: what to tell.
+        page: where the HTML page lies.
+    """
+    numbers = findings.numbers
+    lines = [findings.headline, str(numbers)]
+    lines += _filled([f"warning: {warning}" for warning in findings.warnings] + findings.notes)
+    lines += _filled([findings.size, f"batch {numbers.batch_id} from {numbers.source}, model {numbers.model_version}"])
+    lines += _filled([findings.certificate, *(str(canaries) for canaries in findings.canaries[:1])])
+    lines += ["", *(f"{row.count:>9,}  {row.decision}, {row.reason}" for row in findings.reasons), ""]
+    for row in findings.reasons:
+        lines += _filled([f"example: {row.decision} {row.reason}: {row.example}"] if row.example else [])
+    lines += _questions(findings.questions)
+    if findings.undelivered:
+        lines += ["", "mails that could not be delivered:", *_filled([f"- {line}" for line in findings.undelivered])]
+    return "\n".join([*lines, "", f"report: {page}"]) + "\n"
+
+
+def _questions(questions: list[Question]) -> list[str]:
+    if not questions:
+        return []
+    lines = ["", "in review, most likely a duplicate first:"]
+    for question in questions[:QUESTIONS_SHOWN]:
+        lines += _filled([f"- {question.reason} {question.who} ~ {question.candidate}, score {question.score:.3f}"])
+        lines += [f"    {command}" for _, command in question.commands]
+    if more := len(questions) - QUESTIONS_SHOWN:
+        lines += [f"- and {more:,} more, see the report"] if more > 0 else []
+    return lines
+
+
+def _filled(paragraphs: list[str]) -> list[str]:
+    return [
+        line
+        for paragraph in paragraphs
+        for line in textwrap.wrap(paragraph, WIDTH, subsequent_indent="    ", break_long_words=False)
+    ]

@@ -1,0 +1,31 @@
+"""Writing the report: everything is made first, and each file appears whole."""
+
+import json
+from pathlib import Path
+
+from common.report.findings import Findings
+from common.report.mail import as_mail
+from common.report.page import as_page
+from common.report.paths import ReportPaths, report_paths
+from common.report.plots import all_plots
+from common.report.text import as_text
+
+
+def write_report(findings: Findings) -> ReportPaths:
+    """Write the report of a run as text, as one self-contained HTML page, and as what the mail will say."""
+    paths, plots = report_paths(findings.run_id), all_plots(findings)
+    contents = {
+        paths.text: as_text(findings, paths.html),
+        paths.mail: json.dumps(as_mail(findings, plots).to_dict()),
+        paths.html: as_page(findings, plots),
+    }
+    paths.html.parent.mkdir(parents=True, exist_ok=True)
+    for path, content in contents.items():
+        _write(path, content)
+    return paths
+
+
+def _write(path: Path, content: str) -> None:
+    unfinished = path.with_suffix(path.suffix + ".tmp")
+    unfinished.write_text(content, encoding="utf-8")
+    unfinished.rename(path)

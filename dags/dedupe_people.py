@@ -112,7 +112,7 @@ def report(numbers: Json, model: Json, pairs: list[Table], shadow: Json, run_id:
     """Check that the numbers add up, write the report and mail it."""
     from common import pipeline
 
-    page = pipeline.report_batch(numbers, model, pairs, shadow, run_id)
+    page = pipeline.report_batch(numbers, model, pairs, shadow, run_id, alerts.outbox.undelivered())
     events.tell_dashboards(numbers)
     return page
 

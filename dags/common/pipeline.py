@@ -22,7 +22,8 @@ from common.linkage.model import STARTING_MODEL, LinkageModel
 from common.linkage.search import Budget, Progress
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
-from common.report import write_report
+from common.report.findings import Findings
+from common.report.write import write_report
 from common.run_report import RunReport
 from common.settings import (
     CANARIES,
@@ -284,21 +285,33 @@ def report_batch(
     pairs: Sequence[pa.Table],
     shadow: Mapping[str, int],
     run_id: str,
+    undelivered: Sequence[str] = (),
 ) -> str:
-    """Write the report of a loaded batch from what is stored; returns the path of the HTML page."""
+    """Write the report of a loaded batch from what is stored; returns the path of the HTML page.
+
+    Args:
+        numbers: what `load_batch` returned.
+        model: that decided, as `LinkageModel.to_dict`.
+        pairs: of all shards, for the certificate that they carry.
+        shadow: what `score_canaries` returned.
+        run_id: the run that reports.
+        undelivered: mails that reached nobody, in one line each.
+    """
     loaded = RunReport(**numbers)
-    decisions, quarantine = people_db.batch_decisions(loaded.batch_id), people_db.quarantine_counts(loaded.batch_id)
-    people_db.store_canaries(loaded.batch_id, Canaries(**shadow))
-    canaries = people_db.last_canaries(loaded.batch_id, CANARY_RUNS)
-    paths = write_report(
+    batch_id = loaded.batch_id
+    people_db.store_canaries(batch_id, Canaries(**shadow))
+    findings = Findings(
         run_id,
         loaded,
-        decisions,
-        quarantine,
+        people_db.loaded_batch(batch_id),
+        people_db.batch_decisions(batch_id),
+        people_db.quarantine_counts(batch_id),
         LinkageModel.from_dict(model),
-        people_db.model_results(loaded.model_version),
-        str(certificate_of(pairs)),
-        canaries,
+        results=people_db.model_results(loaded.model_version),
+        certificate=str(certificate_of(pairs)),
+        canaries=people_db.last_canaries(batch_id, CANARY_RUNS),
+        undelivered=undelivered,
     )
+    paths = write_report(findings)
     log.info("report of run %s\n%s", run_id, paths.text.read_text(encoding="utf-8"))
     return str(paths.html)

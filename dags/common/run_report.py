@@ -5,6 +5,9 @@ from datetime import datetime
 
 from common.errors import ReportError
 
+SWEEP = "people"
+"""Stands for the source where the batch is the table itself."""
+
 
 @dataclass(frozen=True)
 class RunReport:

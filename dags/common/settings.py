@@ -77,8 +77,11 @@ CANARIES = 300
 CANARY_RUNS = 10
 """Runs beside which the report shows the canaries of this one."""
 
-CANARY_LIMITS = {"max_reinserted": 0.10, "max_dropped": 0.02, "fewest": 100}
-"""Rates past which report and mail warn, if their whole 95 % interval lies above; rates of fewer canaries never warn."""
+CANARY_LIMITS = {"max_reinserted": 0.10, "max_dropped": 0.02}
+"""Rates past which report and mail warn, if their whole 95 % interval lies above."""
+
+FEWEST_CANARIES = 100
+"""A rate of fewer canaries never warns."""
 
 TRAINING_PEOPLE = 10_000
 """People drawn for labelled pairs, from the generated data set and from the table each."""

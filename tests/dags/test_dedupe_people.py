@@ -268,7 +268,8 @@ def test_the_whole_dag_twice(
 
     subjects = [mail["subject"] for mail in smtp_server]
     assert len(subjects) == 3
-    assert all(subject.startswith("[dedupe_people] done: received=") for subject in subjects)
+    assert subjects[0] == "[dedupe_people] 2 new people, 0 known"
+    assert subjects[2].startswith("[dedupe_people] Loaded before: ")
 
 
 def test_a_run_whose_input_is_missing_fails_without_a_retry(

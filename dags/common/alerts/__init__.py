@@ -131,8 +131,7 @@ def mail_report(context: Mapping[str, Any]) -> None:
     paths = report_paths(run_id)
     mail = Mail.from_dict(json.loads(paths.mail.read_text(encoding="utf-8")))
     mail = replace(mail, subject=f"[{dag_id}] {mail.subject}")
-    if base_url().startswith("http"):
-        mail = replace(mail, link=("Open the report", base_url() + report_page(dag_id, run_id)))
+    mail = replace(mail, link=_link("Open the report", base_url() + report_page(dag_id, run_id)))
     if paths.html.exists():
         mail = replace(mail, attachments={paths.html.name: paths.html.read_text(encoding="utf-8")})
     outbox.put(mail)
@@ -166,9 +165,14 @@ def _alert(event: str, facts: Mapping[str, str]) -> Mail:
         subject=f"[{facts['DAG']}] {event}: run {facts['run']}",
         headline=event,
         lead=[facts["reason"]],
-        link=("Open the log" if "task" in facts else "Open the run", facts["log"]),
+        link=_link("Open the log" if "task" in facts else "Open the run", facts["log"]),
         facts=others,
     )
+
+
+def _link(label: str, url: str) -> tuple[str, str] | None:
+    """A link for a mail; None where Airflow does not know its own address, so that it would lead nowhere."""
+    return (label, url) if url.startswith("http") else None
 
 
 def _reason(exception: BaseException | str | None) -> str:

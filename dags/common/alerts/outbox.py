@@ -2,7 +2,8 @@
 
 Whoever puts a mail into the outbox delivers whatever is due in it. Two things can go wrong:
 
-- No server can be reached. Every mail waits, and goes out with the next one; after `MAIL_KEPT` it has waited in vain.
+- No server can be reached. Every mail waits, and goes out with the next one. Those that have waited for `MAIL_KEPT` are
+  given up, one with each new mail.
 - The server refuses one mail, or breaks off while it is sent. That mail alone is tried again later, after a pause that
   grows fourfold with each of its `MAIL_TRIES` tries.
 
@@ -82,7 +83,10 @@ def deliver(smtp: "SmtpHook") -> None:
     for path in sorted(settings.OUTBOX_DIR.glob("*.json")):
         if time.monotonic() > give_up:
             return
-        with suppress(FileNotFoundError, BlockingIOError), path.open(encoding="utf-8") as file:
+        with (
+            suppress(FileNotFoundError, BlockingIOError),
+            path.open(encoding="utf-8", errors="surrogateescape") as file,
+        ):
             # Whoever holds the lock is sending this mail just now; whoever was faster has replaced or deleted it.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -96,8 +100,8 @@ def undelivered() -> list[str]:
         with suppress(OSError, ValueError, KeyError):
             kept = json.loads(path.read_text(encoding="utf-8"))
             if error := kept.get("last_error"):
-                fate = f"given up after {kept['tries']}" if path.parent.name == "dead" else f"waits after {kept['tries']}"
-                lines.append(f"{kept['subject']}: {fate} {'try' if kept['tries'] == 1 else 'tries'}, {error}")
+                fate = "given up" if path.parent.name == "dead" else "waiting"
+                lines.append(f"{kept['subject']}: {fate}, tries: {kept['tries']}, last error: {error}")
     return lines[:SHOWN]
 
 

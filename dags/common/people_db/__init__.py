@@ -14,12 +14,12 @@ It reads and writes, and knows nothing of how records are compared: `pipeline` d
 from common.people_db.batches import (
     FIRST_PEOPLE,
     STORED_DECISIONS,
-    SWEEP,
     Batch,
     batch_decisions,
     batches_before,
     last_canaries,
     loaded_files,
+    loaded_batch,
     mark_duplicates,
     note_files,
     quarantine_counts,
@@ -48,6 +48,7 @@ from common.people_db.people import (
     store_standardised,
     unstandardised_people,
 )
+from common.run_report import SWEEP
 
 __all__ = [
     "FIRST_PEOPLE",
@@ -70,6 +71,7 @@ __all__ = [
     "known_records",
     "last_canaries",
     "loaded_files",
+    "loaded_batch",
     "mark_duplicates",
     "model_results",
     "note_files",

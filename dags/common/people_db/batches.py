@@ -16,13 +16,10 @@ from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
 from common.linkage.validation import quarantined
 from common.people_db.connection import RECORD, Transaction, as_table, rows_of, transaction, value, writing
 from common.people_db.people import insert_people
-from common.run_report import RunReport
+from common.run_report import SWEEP, LoadedBatch, RunReport
 
 FIRST_PEOPLE = "first people"
 """Stands for the run id where no run loaded a batch but a new table was filled."""
-
-SWEEP = "people"
-"""Stands for the source where the batch is the table itself."""
 
 STORED_DECISIONS = pa.schema(
     [
@@ -228,6 +225,27 @@ def _check_unchanged(connection: Transaction, decided: pa.Table) -> None:
     )
     if value(unchanged) != len(keys.drop_null()):
         raise PeopleDbError("people changed while the table was swept: run the sweep again")
+
+
+def loaded_batch(batch_id: str) -> LoadedBatch:
+    """When a batch was loaded, and how many people were stored before and with it.
+
+    Raises:
+        PeopleDbError: there is no such batch, or not any more.
+    """
+    with transaction() as connection:
+        row = connection.execute(
+            """
+            SELECT b.loaded_at, count(p.person_id) FILTER (WHERE p.inserted_at < b.loaded_at),
+                   count(p.person_id) FILTER (WHERE p.inserted_at < b.loaded_at OR p.batch_id = b.batch_id)
+            FROM batches AS b LEFT JOIN people AS p ON p.inserted_at <= b.loaded_at OR p.batch_id = b.batch_id
+            WHERE b.batch_id = %s GROUP BY b.batch_id
+            """,
+            [batch_id],
+        ).fetchone()
+    if row is None:
+        raise PeopleDbError(f"there is no batch {batch_id}")
+    return LoadedBatch(*row)
 
 
 def batch_decisions(batch_id: str) -> pa.Table:

@@ -4,9 +4,10 @@ import pyarrow as pa
 
 from common.errors import PeopleDbError
 from common.linkage.decision import Decision
-from common.people_db.batches import SWEEP, each
+from common.people_db.batches import each
 from common.people_db.connection import RECORD, Transaction, as_table, transaction
 from common.people_db.people import insert_people
+from common.run_report import SWEEP
 
 
 def judge(connection: Transaction, batch_id: str, record_key: str, person_id: int | None) -> None:

@@ -13,17 +13,14 @@ from common.linkage.decision import Decision
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES
 from common.masking import masked
 from common.report.words import QUARANTINE, REASONS
-from common.run_report import LoadedBatch, RunReport
-from common.settings import CANARY_LIMITS
+from common.run_report import SWEEP, LoadedBatch, RunReport
+from common.settings import CANARY_LIMITS, FEWEST_CANARIES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from common.linkage.canary import Canaries
     from common.linkage.model import LinkageModel
-
-SWEEP = "people"
-"""The source of a run that compares the table with itself."""
 
 Row = Mapping[str, Any]
 """A stored decision, by the names of `STORED_DECISIONS`."""
@@ -71,7 +68,7 @@ class Findings:
         model: for the cut-offs.
         results: the model's train and test results, as `training.results_table` gives them; empty if there are none.
         certificate: what the exhaustive comparison of a few records showed, in one line.
-        canaries: how the canaries of this run and of those before it fared, latest first; none for a sweep.
+        canaries: how the canaries of this run and of those before it fared, latest first.
         undelivered: mails that a server refused or nobody took, in one line each.
 
     Raises:
@@ -103,6 +100,12 @@ class Findings:
     def rows(self) -> list[dict[str, Any]]:
         """The decisions as dicts."""
         return self.decisions.to_pylist()  # type: ignore[no-any-return]
+
+    @cached_property
+    def shadows(self) -> "list[Canaries]":
+        """The canaries of this run and of those before it, latest first; none if this run had none."""
+        counted = [run for run in self.canaries if run.returning or run.strangers]
+        return counted if self.canaries and counted[:1] == list(self.canaries[:1]) else []
 
     @property
     def is_sweep(self) -> bool:
@@ -146,11 +149,11 @@ class Findings:
     def warnings(self) -> list[str]:
         """What must not be overlooked."""
         warnings = []
-        if self.canaries and self.canaries[0].exceed(**CANARY_LIMITS):
+        if self.shadows and self.shadows[0].exceed(**CANARY_LIMITS, fewest=FEWEST_CANARIES):
             warnings.append(
                 f"The canaries are past their limits of {CANARY_LIMITS['max_reinserted']:.0%} re-inserted and "
                 f"{CANARY_LIMITS['max_dropped']:.0%} wrongly dropped: this batch has probably been decided as badly. "
-                f"{_sentence(str(self.canaries[0]))} Look at the records, and consider retraining."
+                f"{_sentence(str(self.shadows[0]))} Look at the records, and consider retraining."
             )
         if self.undelivered:
             count = len(self.undelivered)
@@ -201,7 +204,7 @@ class Findings:
             ReasonCount("quarantined", reason, QUARANTINE.get(reason, ""), count, "")
             for reason, count in self.quarantine.items()
         ]
-        return [row for part in (decided, quarantined) for row in sorted(part, key=lambda row: (-row.count, row.reason))]
+        return [*sorted(decided, key=_by_frequency), *sorted(quarantined, key=_by_frequency)]
 
     @property
     def questions(self) -> list[Question]:
@@ -228,6 +231,10 @@ class Findings:
             runner_up=runner_up,
             commands=commands,
         )
+
+
+def _by_frequency(row: ReasonCount) -> tuple[int, str]:
+    return -row.count, row.reason
 
 
 def candidate(row: Row) -> str:

@@ -32,7 +32,7 @@ def as_mail(findings: Findings, plots: Sequence[Plot]) -> Mail:
             "run": findings.run_id,
             "batch": numbers.batch_id,
             "model": numbers.model_version,
-            "search": findings.certificate,
-            **({"errors": str(findings.canaries[0])} if findings.canaries else {}),
+            "search": findings.certificate.removeprefix("certificate: "),
+            **({"errors": str(findings.shadows[0]).removeprefix("canaries: ")} if findings.shadows else {}),
         },
     )

@@ -10,9 +10,9 @@ from common.linkage.decision import Decision
 from common.report.findings import Findings
 from common.report.plots import COLOURS, DARK, Plot
 from common.report.words import GLOSSARY
-from common.settings import CANARY_LIMITS
+from common.settings import FEWEST_CANARIES
 
-OPEN_QUESTIONS = 20
+OPEN_QUESTIONS = 5
 """Records in review that are shown at once; the others unfold."""
 
 _COLOUR_OF = {
@@ -33,7 +33,7 @@ _PAGE = jinja2.Environment(
 
 def as_page(findings: Findings, plots: Sequence[Plot]) -> str:
     """The page of a run."""
-    numbers, latest = findings.numbers, findings.canaries[0] if findings.canaries else None
+    numbers, latest = findings.numbers, findings.shadows[0] if findings.shadows else None
     parts = [
         ("marked as duplicates" if findings.is_sweep else "known already", numbers.duplicates, "--known"),
         ("need you", numbers.review, "--review"),
@@ -51,8 +51,8 @@ def as_page(findings: Findings, plots: Sequence[Plot]) -> str:
         plots=dict.fromkeys(names) | drawn,
         certificate=findings.certificate[0].upper() + findings.certificate[1:] + ".",
         rates=_rates(findings),
-        fewest_canaries=CANARY_LIMITS["fewest"],
-        few_canaries=bool(latest) and min(latest.returning, latest.strangers) < CANARY_LIMITS["fewest"],
+        fewest_canaries=FEWEST_CANARIES,
+        few_canaries=latest is not None and min(latest.returning, latest.strangers) < FEWEST_CANARIES,
         colour_of=_COLOUR_OF,
         glossary=GLOSSARY,
         light=COLOURS,
@@ -62,17 +62,17 @@ def as_page(findings: Findings, plots: Sequence[Plot]) -> str:
 
 def _rates(findings: Findings) -> list[dict[str, str]]:
     """Rows of the table of canaries: the rate of this run with its interval, and that of all runs together."""
-    if not findings.canaries:
+    if not findings.shadows:
         return []
     rows = []
     for name, of, label in (
-        ("reinserted", "returning", "re-inserted, of returning people"),
-        ("dropped", "strangers", "wrongly dropped, of new people"),
+        ("reinserted", "returning", "re-inserted"),
+        ("dropped", "strangers", "wrongly dropped"),
     ):
-        hits, total = getattr(findings.canaries[0], name), getattr(findings.canaries[0], of)
+        hits, total = getattr(findings.shadows[0], name), getattr(findings.shadows[0], of)
         low, high = interval(hits, total)
-        all_hits = sum(getattr(run, name) for run in findings.canaries)
-        everybody = sum(getattr(run, of) for run in findings.canaries)
+        all_hits = sum(getattr(run, name) for run in findings.shadows)
+        everybody = sum(getattr(run, of) for run in findings.shadows)
         rows.append(
             {
                 "label": label,

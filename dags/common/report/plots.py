@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.linkage.canary import interval
 from common.linkage.decision import Decision
+from common.linkage.model import SIMILARITIES
 from common.report.findings import Findings, Row, candidate, contributions
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ DARK = {
 }
 """The same on a dark ground."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be selected, searched and read aloud
-    "font.size": 9.5,
-    "axes.titlesize": 10.5,
+    "font.size": 10,
+    "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -147,6 +148,9 @@ def _score_axis(axes: "Axes", low: float, high: float) -> None:
 
 def _scores(findings: Findings) -> Plot | None:
     """How the scores of the best candidates are spread, by decision."""
+    import numpy as np
+    from matplotlib.ticker import MaxNLocator
+
     model = findings.model
     scored = [row for row in findings.rows if row["score"] is not None]
     if not scored:
@@ -154,11 +158,11 @@ def _scores(findings: Findings) -> Plot | None:
     figure, axes = _axes("Score of the best candidate")
     least = min(row["score"] for row in scored)
     low, high = _log_odds(min(least, model.review_at)) - 0.5, _log_odds(max(row["score"] for row in scored)) + 0.5
+    goal, step = _log_odds(model.accept_at), 0.25  # so that no bar stands on both sides of the upper cut-off
     kinds = [kind for kind in (Decision.NEW, Decision.REVIEW, Decision.DUPLICATE) if _of(scored, kind)]
     axes.hist(
         [[_log_odds(row["score"]) for row in _of(scored, kind)] for kind in kinds],
-        bins=30,
-        range=(low, high),
+        bins=np.arange(goal - math.ceil((goal - low) / step) * step, high + step, step).tolist(),
         stacked=True,
         color=[_COLOUR_OF[kind] for kind in kinds],
         label=[_LABEL_OF[kind] for kind in kinds],
@@ -168,7 +172,11 @@ def _scores(findings: Findings) -> Plot | None:
     )
     _draw_cut_offs(axes, [(_log_odds(model.review_at), "review"), (_log_odds(model.accept_at), "duplicate")])
     _score_axis(axes, low, high)
-    axes.set(xlabel="match score (spread out towards 1)", ylabel="records", xlim=(low, high))
+    # Few records stand beside hundreds, and the few are those in review: on a linear scale they could not be seen.
+    axes.set_yscale("function", functions=(np.sqrt, np.square))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.grid(axis="x", visible=False)
+    axes.set(xlabel="match score (spread out towards 1)", ylabel="records (square-root scale)", xlim=(low, high))
     _legend(axes)
     alone = len(findings.rows) - len(scored)
     caption = (
@@ -223,8 +231,9 @@ def _pairs(findings: Findings) -> Plot | None:
     if not complete:
         return None
     figure, axes = _axes("How alike the pairs are")
-    names, addresses = [], []
-    for kind, marker, size in ((Decision.DUPLICATE, "o", 16), (Decision.REVIEW, "^", 30), (Decision.NEW, "s", 16)):
+    names: list[float] = []
+    addresses: list[float] = []
+    for kind, marker, size in ((Decision.DUPLICATE, "o", 22), (Decision.REVIEW, "^", 36), (Decision.NEW, "s", 20)):
         rows = _of(complete, kind)
         x = [(row["first_name_similarity"] + row["last_name_similarity"]) / 2 for row in rows]
         y = [row["address_similarity"] for row in rows]
@@ -235,8 +244,8 @@ def _pairs(findings: Findings) -> Plot | None:
     axes.set(
         xlabel="names (mean of first and last)",
         ylabel="address",
-        xlim=(min(names) - 0.03, 1.03),
-        ylim=(min(addresses) - 0.03, 1.03),
+        xlim=_zoom(names),
+        ylim=_zoom(addresses),
     )
     _legend(axes)
     caption = "Each point is a record and its best candidate; 1 is equal. The axes begin where the points do."
@@ -249,6 +258,13 @@ def _pairs(findings: Findings) -> Plot | None:
     return Plot("pairs", alt, caption, figure)
 
 
+def _zoom(similarities: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis of similarities: from where the points begin to 1, with room for the marks at both ends."""
+    least = max(min(similarities) - 0.02, 0.0) if min(similarities) < 0.98 else 0.9
+    room = 0.04 * (1 - least)
+    return least - room, 1 + room
+
+
 def _waterfall(findings: Findings) -> Plot | None:
     """One decision, term by term: of the explained ones that whose score lies nearest to the upper cut-off."""
     model = findings.model
@@ -258,7 +274,7 @@ def _waterfall(findings: Findings) -> Plot | None:
     goal = _log_odds(model.accept_at)
     questions = _of(told, Decision.REVIEW)
     row = min(questions or told, key=lambda row: (abs(_log_odds(row["score"]) - goal), row["record_key"]))
-    terms = {name: value for name, value in contributions(row).items() if value}
+    terms = {name: value for name, value in contributions(row).items() if value or name in SIMILARITIES}
     ends = list(accumulate(terms.values()))
     starts = [end - value for end, value in zip(ends, terms.values(), strict=True)]
     figure, axes = _axes(f"Why {_LABEL_OF[Decision(row['decision'])]}: record {row['record_key'][:8]}")
@@ -278,13 +294,14 @@ def _waterfall(findings: Findings) -> Plot | None:
     span = max(0.0, *ends, goal) - min(0.0, *ends, *starts)
     for place, (start, value) in enumerate([*zip(starts, terms.values(), strict=True), (0.0, ends[-1])]):
         right = max(start, start + value)
-        axes.text(right + span * 0.015, place, f"{value:+.1f}", va="center", fontsize=8.5)
+        beside = {"facecolor": COLOURS["--card"], "edgecolor": "none", "pad": 0.8}
+        axes.text(right + span * 0.015, place, f"{value:+.1f}", va="center", fontsize=8.5, bbox=beside)
     axes.axvline(0, color=COLOURS["--muted"], linewidth=0.8)
     _draw_cut_offs(axes, [(goal, "duplicate")])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.1)
-    axes.set_xlabel("← somebody else        log-odds        same person →")
+    axes.set_xlabel("← somebody else  ·  log-odds  ·  same person →")
     caption = (
         f"The evidence about record {row['record_key']} and {candidate(row)}: score {row['score']:.3f}, reason "
         f"{row['reason']}. Each term moves the sum to the right if it speaks for the same person, and to the left "
@@ -296,13 +313,13 @@ def _waterfall(findings: Findings) -> Plot | None:
 
 def _canaries(findings: Findings) -> Plot | None:
     """How the canaries fared in the last runs; one run alone is no course."""
-    runs = list(reversed(findings.canaries))
+    runs = list(reversed(findings.shadows))
     if len(runs) < 2:
         return None
     figure, axes = _axes("Canaries over the last runs")
     for name, of, label, colour, marker, shift in (
-        ("reinserted", "returning", "re-inserted", COLOURS["--new"], "o", -0.08),
-        ("dropped", "strangers", "wrongly dropped", COLOURS["--against"], "^", 0.08),
+        ("reinserted", "returning", "re-inserted", COLOURS["--new"], "o", -0.015),
+        ("dropped", "strangers", "wrongly dropped", COLOURS["--against"], "^", 0.015),
     ):
         counts = [(getattr(run, name), getattr(run, of)) for run in runs]
         rates = [hits / max(total, 1) for hits, total in counts]
@@ -311,10 +328,9 @@ def _canaries(findings: Findings) -> Plot | None:
             [100 * max(rate - low, 0) for rate, (low, _) in zip(rates, bounds, strict=True)],
             [100 * max(high - rate, 0) for rate, (_, high) in zip(rates, bounds, strict=True)],
         ]
-        places = [place + shift for place in range(1 - len(runs), 1)]
-        axes.errorbar(
-            places, [100 * r for r in rates], yerr=around, color=colour, marker=marker, capsize=3, label=label, lw=1.4
-        )
+        places = [place + shift * len(runs) for place in range(1 - len(runs), 1)]
+        look: dict[str, Any] = {"color": colour, "marker": marker, "capsize": 3, "linewidth": 1.4, "clip_on": False}
+        axes.errorbar(places, [100 * rate for rate in rates], yerr=around, label=label, **look)
     places = list(range(1 - len(runs), 1))
     axes.set_xticks(places, ["this run" if not place else str(place) for place in places])
     axes.set(xlabel="runs before this one", ylabel="%", ylim=(0, None))

@@ -1,11 +1,12 @@
 """The report as text, for the log and the terminal."""
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
-from common.report.findings import Findings, Question
+from common.report.findings import Findings
 
-WIDTH = 100
+WIDTH = 80
 QUESTIONS_SHOWN = 10
 
 
@@ -20,29 +21,34 @@ def as_text(findings: Findings, page: Path) -> str:
     lines = [findings.headline, str(numbers)]
     lines += _filled([f"warning: {warning}" for warning in findings.warnings] + findings.notes)
     lines += _filled([findings.size, f"batch {numbers.batch_id} from {numbers.source}, model {numbers.model_version}"])
-    lines += _filled([findings.certificate, *(str(canaries) for canaries in findings.canaries[:1])])
+    lines += _filled([findings.certificate, *(str(canaries) for canaries in findings.shadows[:1])])
     lines += ["", *(f"{row.count:>9,}  {row.decision}, {row.reason}" for row in findings.reasons), ""]
     for row in findings.reasons:
         lines += _filled([f"example: {row.decision} {row.reason}: {row.example}"] if row.example else [])
-    lines += _questions(findings.questions)
+    lines += _questions(findings)
     if findings.undelivered:
         lines += ["", "mails that could not be delivered:", *_filled([f"- {line}" for line in findings.undelivered])]
     return "\n".join([*lines, "", f"report: {page}"]) + "\n"
 
 
-def _questions(questions: list[Question]) -> list[str]:
+def _questions(findings: Findings) -> list[str]:
+    questions = findings.questions
     if not questions:
         return []
-    lines = ["", "in review, most likely a duplicate first:"]
-    for question in questions[:QUESTIONS_SHOWN]:
-        lines += _filled([f"- {question.reason} {question.who} ~ {question.candidate}, score {question.score:.3f}"])
-        lines += [f"    {command}" for _, command in question.commands]
-    if more := len(questions) - QUESTIONS_SHOWN:
-        lines += [f"- and {more:,} more, see the report"] if more > 0 else []
+    lines = ["", "in review, those most likely known first:"]
+    lines += _filled(
+        f"- {question.record_key} ~ {question.candidate}, score {question.score:.3f}, {question.reason}: {question.who}"
+        for question in questions[:QUESTIONS_SHOWN]
+    )
+    if (more := len(questions) - QUESTIONS_SHOWN) > 0:
+        lines += [f"- and {more:,} more, see the report"]
+    if not findings.is_sweep:
+        judge = f"dev/upkeep judge {findings.numbers.batch_id} RECORD"
+        lines += ["judge them with one of:", f"  {judge} duplicate PERSON", f"  {judge} new"]
     return lines
 
 
-def _filled(paragraphs: list[str]) -> list[str]:
+def _filled(paragraphs: Iterable[str]) -> list[str]:
     return [
         line
         for paragraph in paragraphs

@@ -8,14 +8,20 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from email import message_from_bytes
 from email.message import EmailMessage
+from email.policy import default
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiosmtpd.controller import Controller
 from common import alerts
+from common.alerts import outbox as outbox_module
 from common.errors import PeopleDbError
+from common.mail import Mail, Number
+from common.report.paths import ReportPaths, report_paths
 
 LOG_URL = "http://127.0.0.1:8080/dags/dedupe_people/runs/run%201/tasks/load?try_number=2"
 
@@ -89,7 +95,7 @@ def test_an_unknown_or_serialised_reason_is_not_quoted_either(smtp_server: list[
 
 def test_html_in_a_fact_does_not_run(smtp_server: list[EmailMessage]) -> None:
     alerts.mail_failure(context(PeopleDbError("<script>alert(1)</script>"), run_id="<b>\nBcc: x@y"))
-    text = text_of(smtp_server[0])
+    text = smtp_server[0].get_body(["html"]).get_content()
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "<b>" not in text
@@ -121,17 +127,45 @@ def test_a_task_that_overruns_its_sla_is_mailed_while_it_runs(
     assert "still running after 0:00:00.1" in text_of(mail)
 
 
-def test_a_report_is_mailed_with_its_page(
-    smtp_server: list[EmailMessage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+REPORT = Mail("2 new people", "2 new people", numbers=[Number("New, inserted", 2, "#0072b2")], lead=["Tuesday."])
+CONTEXT = {"run_id": "run 1", "dag": SimpleNamespace(dag_id="dedupe_people")}
+
+
+@pytest.fixture
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReportPaths:
+    """The files of a report of run 1."""
+    monkeypatch.setattr("common.report.paths.REPORTS_DIR", tmp_path / "reports")
+    (tmp_path / "reports").mkdir()
+    paths = report_paths("run 1")
+    paths.mail.write_text(json.dumps(REPORT.to_dict()))
+    paths.html.write_text("<p>the page of 敏</p>")
+    return paths
+
+
+def test_a_report_is_mailed_with_its_page_and_a_link_to_it(
+    smtp_server: list[EmailMessage], report: ReportPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.report.REPORTS_DIR", tmp_path)
-    (tmp_path / "run_1.txt").write_text("received=3 inserted=3\nexample\n")
-    (tmp_path / "run_1.html").write_text("<p>the page</p>")
-    alerts.mail_report({"run_id": "run 1", "dag": SimpleNamespace(dag_id="dedupe_people")})
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/team/")
+    alerts.mail_report(CONTEXT)
     (mail,) = smtp_server
-    assert mail["subject"] == "[dedupe_people] done: received=3 inserted=3"
-    assert [part.get_filename() for part in mail.walk() if part.get_filename()] == ["run_1.html"]
-    assert "<p>the page</p>" in text_of(mail)
+    assert mail["subject"] == "[dedupe_people] 2 new people"
+    (page,) = [part for part in mail.walk() if part.get_filename()]
+    assert page.get_filename() == report.html.name
+    assert page.get_content_type() == "text/html"
+    assert page.get_content() == "<p>the page of 敏</p>\n"
+    link = "https://airflow.example/team/dags/dedupe_people/runs/run%201/plugin/report"
+    for kind in ("plain", "html"):
+        assert link in mail.get_body([kind]).get_content()
+
+
+def test_without_an_address_of_the_ui_there_is_no_link_that_leads_nowhere(
+    smtp_server: list[EmailMessage], report: ReportPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "/")
+    alerts.mail_report(CONTEXT)
+    alerts.mail_failure(context(log_url="/dags/dedupe_people"))
+    for mail in smtp_server:
+        assert "<a " not in mail.get_body(["html"]).get_content()
 
 
 # Tries that were killed ------------------------------------------------------------------------------------------
@@ -164,7 +198,7 @@ def test_a_killed_task_is_told_by_the_run_once(smtp_server: list[EmailMessage], 
     alerts.mail_failure(killed)
     assert subjects(smtp_server) == ["load failed: run run 1"]
     assert alerts.KILLED in text_of(smtp_server[0])
-    assert LOG_URL.replace("&", "&amp;") in text_of(smtp_server[0])
+    assert LOG_URL in text_of(smtp_server[0])
 
 
 def test_every_killed_mapped_task_is_told_of_and_no_other(smtp_server: list[EmailMessage]) -> None:
@@ -254,11 +288,10 @@ def test_a_mail_that_cannot_be_sent_never_fails_the_task(outbox: Path, monkeypat
 
 
 def test_a_mail_whose_attachment_is_gone_does_not_hold_up_the_others(
-    smtp_server: list[EmailMessage], outbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smtp_server: list[EmailMessage], outbox: Path, report: ReportPaths
 ) -> None:
-    monkeypatch.setattr("common.report.REPORTS_DIR", tmp_path)
-    (tmp_path / "run_1.txt").write_text("received=3\n")
-    alerts.mail_report({"run_id": "run 1", "dag": SimpleNamespace(dag_id="dedupe_people")})
+    report.html.unlink()
+    alerts.mail_report(CONTEXT)
     alerts.mail_failure(context())
     assert len(smtp_server) == 2
     assert list(outbox.iterdir()) == []
@@ -274,17 +307,157 @@ def test_many_processes_at_once_send_each_mail_once(smtp_server: list[EmailMessa
     assert list(outbox.iterdir()) == []
 
 
-@pytest.fixture
-def hanging_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Takes connections and says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", connection(server.getsockname()[1], 1))
+def test_mails_that_an_earlier_version_has_left_are_delivered(
+    smtp_server: list[EmailMessage], outbox: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<p>the page</p>")
+    old = {"subject": "old", "facts": {"run": "run 0"}, "attachments": [str(page), str(tmp_path / "gone.html")]}
+    outbox.mkdir()
+    (outbox / "1-a.json").write_text(json.dumps(old))
+    alerts.mail_failure(context())
+    assert [mail["subject"] for mail in smtp_server] == ["old", "[dedupe_people] load failed: run run 1"]
+    assert "run 0" in text_of(smtp_server[0])
+    assert "<p>the page</p>" in text_of(smtp_server[0])
+
+
+# A server that hangs ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["nothing", "a greeting", "a connection without our timeouts"])
+def hanging_server(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Takes connections and then says nothing, or nothing more than its greeting."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        extra = {"timeout": 1, "retry_limit": 0} if request.param != "a connection without our timeouts" else {}
+        made = json.loads(connection(server.getsockname()[1], 1))
+        made["extra"] = {"disable_ssl": True, "disable_tls": True, **extra}
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(made))
+        taken: list[socket.socket] = []
+
+        def greet() -> None:
+            taken.append(server.accept()[0])
+            if request.param == "a greeting":
+                taken[0].sendall(b"220 hello\r\n")
+
+        pool.submit(greet)
         yield
+        for each in taken:
+            each.close()
 
 
 @pytest.mark.usefixtures("hanging_server")
 def test_a_server_that_hangs_holds_the_task_for_its_timeout_only(outbox: Path) -> None:
     start = time.monotonic()
     alerts.mail_failure(context())
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 15, "Airflow alone would wait for 180 s"
     assert len(list(outbox.glob("*.json"))) == 1
+
+
+# A server that refuses a mail ------------------------------------------------------------------------------------
+
+
+class Picky:
+    """Refuses every mail that speaks of run 13."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.refused = 0
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        if b"run 13" in envelope.content:
+            self.refused += 1
+            return "552 too big"
+        self.taken.append(message_from_bytes(envelope.content, policy=default)["subject"])
+        return "250 OK"
+
+
+@pytest.fixture
+def picky_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Picky]:
+    picky = Picky()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    controller = Controller(picky, hostname="127.0.0.1", port=port)
+    controller.start()
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", connection(port, 5))
+    yield picky
+    controller.stop()
+
+
+def test_a_mail_that_is_refused_holds_up_no_other(picky_server: Picky, outbox: Path) -> None:
+    alerts.mail_failure(context(run_id="run 13"))
+    alerts.mail_failure(context(run_id="run 14"))
+    assert picky_server.taken == ["[dedupe_people] load failed: run run 14"]
+    assert picky_server.refused == 1, "it is not due again so soon"
+    (kept,) = [json.loads(path.read_text()) for path in outbox.glob("*.json")]
+    assert kept["tries"] == 1
+    assert kept["last_error"] == "SMTPDataError: (552, b'too big')"
+    assert 50 < kept["not_before"] - time.time() <= 60
+    (told,) = alerts.outbox.undelivered()
+    assert told == (
+        "[dedupe_people] load failed: run run 13: waiting, tries: 1, last error: SMTPDataError: (552, b'too big')"
+    )
+
+
+def test_the_pauses_grow_and_come_to_an_end(picky_server: Picky, outbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alerts.mail_failure(context(run_id="run 13"))
+    pauses = []
+    clock = time.time
+    ahead = 0.0
+    monkeypatch.setattr(outbox_module.time, "time", lambda: clock() + ahead)
+    while waiting := list(outbox.glob("*.json")):
+        pauses.append(round(json.loads(waiting[0].read_text())["not_before"] - time.time()))
+        ahead += pauses[-1] + 1
+        alerts.mail_failure(context(run_id="run 14"))
+    assert pauses == pytest.approx([60, 240, 960, 3840], abs=5)
+    assert picky_server.refused == 5
+    assert len(picky_server.taken) == 4
+    (dead,) = (outbox / "dead").glob("*.json")
+    assert "run 13" in json.loads(dead.read_text())["message"], "nothing is lost"
+    (told,) = alerts.outbox.undelivered()
+    assert "run run 13: given up, tries: 5, last error: SMTPDataError: (552, b'too big')" in told
+
+
+def test_a_mail_that_no_server_takes_in_a_week_is_given_up(
+    outbox: Path, dead_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerts.mail_failure(context(run_id="run 1"))
+    assert alerts.outbox.undelivered() == [], "it waits for a server, as the log says"
+    clock = time.time
+    monkeypatch.setattr(outbox_module.time, "time", lambda: clock() + timedelta(days=8).total_seconds())
+    alerts.mail_failure(context(run_id="run 2"))
+    assert len(list((outbox / "dead").glob("*.json"))) == 1
+    assert (
+        "run run 1: given up, tries: 0, last error: no mail server in all of 7 days" in alerts.outbox.undelivered()[0]
+    )
+    assert len(list(outbox.glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"message": 3}', "{}", "\udcff"])
+def test_a_file_that_is_no_mail_silences_nobody(smtp_server: list[EmailMessage], outbox: Path, content: str) -> None:
+    outbox.mkdir()
+    (outbox / "1-a.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    alerts.mail_failure(context())
+    assert len(smtp_server) == 1
+    assert list(outbox.glob("*.json")) == []
+    assert "1-a.json: given up, tries: 0, last error: it cannot be read" in alerts.outbox.undelivered()[0]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_a_note_that_cannot_be_read_silences_nobody(
+    smtp_server: list[EmailMessage], tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "tries").mkdir()
+    (tmp_path / "tries" / "a-1.json").write_text(content)
+    alerts.note_try(context(try_number=1))
+    alerts.note_try(context(try_number=2))
+    alerts.mail_run_failure(run_context())
+    assert subjects(smtp_server) == ["load is retried: run run 1", "load failed: run run 1"]
+    assert [path.name for path in (tmp_path / "tries").glob("*.unreadable")] == ["a-1.unreadable"]
+
+
+def test_an_outbox_that_cannot_be_written_keeps_no_mail_back(
+    smtp_server: list[EmailMessage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.settings.OUTBOX_DIR", Path("/proc/nowhere"))
+    alerts.mail_failure(context())
+    assert len(smtp_server) == 1

@@ -67,6 +67,6 @@ def test_intervals_are_wilson_s(hits: int, of: int, low: float, high: float) -> 
 
 
 def test_a_limit_is_exceeded_only_beyond_doubt() -> None:
-    assert not Canaries(10, 2, 10, 0).exceed(max_reinserted=0.1, max_dropped=0.1)
-    assert Canaries(1_000, 200, 1_000, 0).exceed(max_reinserted=0.1, max_dropped=0.1)
-    assert Canaries(1_000, 0, 1_000, 200).exceed(max_reinserted=0.1, max_dropped=0.1)
+    assert not Canaries(10, 2, 10, 0).exceed(max_reinserted=0.1, max_dropped=0.1, fewest=10)
+    assert Canaries(1_000, 200, 1_000, 0).exceed(max_reinserted=0.1, max_dropped=0.1, fewest=10)
+    assert Canaries(1_000, 0, 1_000, 200).exceed(max_reinserted=0.1, max_dropped=0.1, fewest=10)

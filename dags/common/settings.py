@@ -36,6 +36,9 @@ OUTBOX_DIR = REPORTS_DIR / "outbox"
 MAIL_KEPT = timedelta(days=7)
 """How long a mail waits for a mail server."""
 
+MAX_ATTACHED = 5_000_000
+"""Bytes of a page that a mail still takes along: servers refuse large mails, and the page can be opened in the UI."""
+
 MAIL_TRIES, MAIL_PAUSE = 5, timedelta(minutes=1)
 """Tries of a mail that the server refuses, and the pause after the first; each further pause is four times as long."""
 

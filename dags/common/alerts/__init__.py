@@ -132,7 +132,7 @@ def mail_report(context: Mapping[str, Any]) -> None:
     mail = Mail.from_dict(json.loads(paths.mail.read_text(encoding="utf-8")))
     mail = replace(mail, subject=f"[{dag_id}] {mail.subject}")
     mail = replace(mail, link=_link("Open the report", base_url() + report_page(dag_id, run_id)))
-    if paths.html.exists():
+    if paths.html.exists() and paths.html.stat().st_size <= settings.MAX_ATTACHED:
         mail = replace(mail, attachments={paths.html.name: paths.html.read_text(encoding="utf-8")})
     outbox.put(mail)
 

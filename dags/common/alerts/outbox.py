@@ -83,14 +83,15 @@ def deliver(smtp: "SmtpHook") -> None:
     for path in sorted(settings.OUTBOX_DIR.glob("*.json")):
         if time.monotonic() > give_up:
             return
-        with (
-            suppress(FileNotFoundError, BlockingIOError),
-            path.open(encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            # Whoever holds the lock is sending this mail just now; whoever was faster has replaced or deleted it.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                _deliver_one(path, file.read(), smtp)
+        try:
+            with path.open(encoding="utf-8", errors="surrogateescape") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    _deliver_one(path, file.read(), smtp)
+        except (FileNotFoundError, BlockingIOError):
+            continue  # another process has just sent it, or is sending it
+        except OSError as error:
+            log.error("mail %s cannot be handled and stays where it is: %s", path, error)
 
 
 def undelivered() -> list[str]:
@@ -111,29 +112,30 @@ def _deliver_one(path: Path, text: str, smtp: "SmtpHook") -> None:
         if "facts" in kept:
             kept = _of_earlier_version(kept, path)
         message = email.message_from_string(kept["message"], policy=SEVEN_BIT)
+        tries, since, not_before = (float(kept[name]) for name in ("tries", "since", "not_before"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         # Nobody can send what cannot be read; it is kept as it is, under the note of what is wrong with it.
         kept = {"subject": path.name, "tries": 0, "unreadable": text}
         _end(path, kept, f"it cannot be read: {_one_line(error)}")
         return
     now = time.time()
-    if kept["not_before"] > now:
+    if not_before > now:
         return
     try:
         _send(message, smtp)
         path.unlink()
     except _NoServerError as error:
-        if kept["since"] < now - settings.MAIL_KEPT.total_seconds():
+        if since < now - settings.MAIL_KEPT.total_seconds():
             _end(path, kept, f"no mail server in all of {settings.MAIL_KEPT.days} days: {error}")
         raise
     except Exception as error:
-        kept["tries"] += 1
+        pause = settings.MAIL_PAUSE.total_seconds() * 4**tries
+        kept |= {"tries": int(tries) + 1, "not_before": now + pause}
         if kept["tries"] >= settings.MAIL_TRIES:
             _end(path, kept, _one_line(error))
             return
-        pause = settings.MAIL_PAUSE.total_seconds() * 4 ** (kept["tries"] - 1)
         log.warning("mail %s not delivered, to be tried again: %s", message["Subject"], _one_line(error))
-        write_json(path, kept | {"not_before": now + pause, "last_error": _one_line(error)})
+        write_json(path, kept | {"last_error": _one_line(error)})
 
 
 def _send(message: Message, smtp: "SmtpHook") -> None:
@@ -147,6 +149,8 @@ def _send(message: Message, smtp: "SmtpHook") -> None:
     try:
         smtp.get_conn()
     except Exception as error:
+        with suppress(Exception):  # there may be a connection that could not be logged in to
+            cast(Any, smtp)._smtp_client.close()
         raise _NoServerError(_one_line(error)) from None
     with smtp:
         # The hook's own method makes mails of a single part, and tries again for minutes.

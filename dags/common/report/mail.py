@@ -33,6 +33,6 @@ def as_mail(findings: Findings, plots: Sequence[Plot]) -> Mail:
             "batch": numbers.batch_id,
             "model": numbers.model_version,
             "search": findings.certificate.removeprefix("certificate: "),
-            **({"errors": str(findings.shadows[0]).removeprefix("canaries: ")} if findings.shadows else {}),
+            **({"canaries": str(findings.shadows[0]).removeprefix("canaries: ")} if findings.shadows else {}),
         },
     )

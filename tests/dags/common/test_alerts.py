@@ -432,7 +432,7 @@ def test_a_mail_that_no_server_takes_in_a_week_is_given_up(
     assert len(list(outbox.glob("*.json"))) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"message": 3}', "{}", "\udcff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"message": 3}', "{}", '{"message": "x"}', "\udcff"])
 def test_a_file_that_is_no_mail_silences_nobody(smtp_server: list[EmailMessage], outbox: Path, content: str) -> None:
     outbox.mkdir()
     (outbox / "1-a.json").write_bytes(content.encode("utf-8", "surrogateescape"))

@@ -23,7 +23,7 @@ FIRST_PEOPLE = "first people"
 
 STORED_DECISIONS = pa.schema(
     [
-        *((name, pa.string()) for name in ("record_key", "first_name", "last_name", "address", "decision", "reason")),
+        *((name, pa.string()) for name in ("record_key", *RECORD, "decision", "reason")),
         ("person_id", pa.int64()),
         ("matched_record_key", pa.string()),
         ("score", pa.float64()),
@@ -253,7 +253,8 @@ def batch_decisions(batch_id: str) -> pa.Table:
     with transaction() as connection:
         rows = connection.execute(
             """
-            SELECT record_key, first_name, last_name, address, decision, reason, person_id, matched_record_key, score,
+            SELECT record_key, source_key, first_name, last_name, address, decision, reason, person_id,
+                   matched_record_key, score,
                    (vector->>'first_name')::float8, (vector->>'last_name')::float8, (vector->>'address')::float8,
                    (vector->>'address_words')::float8, (vector->>'address_numbers')::float8,
                    (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score, contributions::text
@@ -269,7 +270,8 @@ def recent_decisions(limit: int) -> pa.Table:
     with transaction() as connection:
         rows = connection.execute(
             """
-            SELECT record_key, first_name, last_name, address, decision, reason, person_id, matched_record_key, score,
+            SELECT record_key, source_key, first_name, last_name, address, decision, reason, person_id,
+                   matched_record_key, score,
                    (vector->>'first_name')::float8, (vector->>'last_name')::float8, (vector->>'address')::float8,
                    (vector->>'address_words')::float8, (vector->>'address_numbers')::float8,
                    (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score, contributions::text

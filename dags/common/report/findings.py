@@ -41,10 +41,11 @@ class ReasonCount:
 class Question:
     """A record in review, masked, and how to answer it.
 
-    `commands` are pairs of what a verdict means and the command that gives it; there are none for a sweep.
+    `key` is that of the record; in a sweep, whose records are people, it is the person_id. `commands` are pairs of what
+    a verdict means and the command that gives it; there are none for a sweep.
     """
 
-    record_key: str
+    key: str
     who: str
     candidate: str
     score: float
@@ -130,12 +131,12 @@ class Findings:
             return "No duplicates in the table" if self.is_sweep else "An empty batch: nothing to do"
         counted = {
             "marked as duplicates" if self.is_sweep else "known": numbers.duplicates,
-            "need you": numbers.review,
+            "needs you" if numbers.review == 1 else "need you": numbers.review,
             "in quarantine": numbers.quarantined,
         }
-        parts = [] if self.is_sweep else [f"{numbers.inserted:,} new {_plural('person', numbers.inserted)}"]
+        parts = [] if self.is_sweep else [_counted(numbers.inserted, "new person", "new people")]
         parts += [f"{count:,} {label}" for label, count in counted.items() if count or label == "known"]
-        return ("Loaded before: " if self.loaded_before else "") + ", ".join(parts).replace("1 need you", "1 needs you")
+        return ("Loaded before: " if self.loaded_before else "") + ", ".join(parts)
 
     @property
     def size(self) -> str:
@@ -156,8 +157,8 @@ class Findings:
                 f"{_sentence(str(self.shadows[0]))} Look at the records, and consider retraining."
             )
         if self.undelivered:
-            count = len(self.undelivered)
-            warnings.append(f"{count} {_plural('mail', count)} could not be delivered; see the end of the report.")
+            mails = _counted(len(self.undelivered), "mail", "mails")
+            warnings.append(f"{mails} could not be delivered; see the end of the report.")
         return warnings
 
     @property
@@ -172,20 +173,19 @@ class Findings:
         """What somebody should do now, in sentences."""
         steps, numbers = [], self.numbers
         if numbers.review and self.is_sweep:
-            steps.append(
-                f"{numbers.review:,} {_plural('person', numbers.review)} of the table may be somebody else in it. The "
-                "report lists them; nothing was marked."
-            )
+            people = _counted(numbers.review, "person of the table seems", "people of the table seem")
+            steps.append(f"{people} to be in it twice. The report lists who resembles whom; nothing was marked.")
         elif numbers.review:
+            records = _counted(numbers.review, "record waits", "records wait")
             steps.append(
-                f"{numbers.review:,} {_plural('record', numbers.review)} wait for your verdict. The report lists each "
-                "with its candidate and the command that judges it."
+                f"{records} for your verdict. The report lists each with its candidate and the command that judges it."
             )
         if numbers.quarantined:
+            rows = _counted(numbers.quarantined, "row", "rows")
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.quarantine.items())
             steps.append(
-                f"{numbers.quarantined:,} {_plural('row', numbers.quarantined)} could not be used ({reasons}). They "
-                "lie in table quarantine as they arrived; mend them at their source and load them again."
+                f"{rows} could not be used ({reasons}). Table quarantine keeps what arrived; mend it at its source and "
+                "load it again."
             )
         return steps
 
@@ -221,7 +221,7 @@ class Findings:
         if row["runner_up_person_id"] is not None:
             runner_up = f"person {row['runner_up_person_id']}, score {row['runner_up_score']:.3f}"
         return Question(
-            record_key=row["record_key"],
+            key=row["source_key"] if self.is_sweep else row["record_key"],
             who=masked(row["first_name"], row["last_name"], row["address"]),
             candidate=candidate(row),
             score=row["score"],
@@ -273,10 +273,8 @@ def explained(row: Row) -> str:
     return f"{who} ~ {candidate(row)}, score {row['score']:.3f} ({why})"
 
 
-def _plural(word: str, count: int) -> str:
-    if count == 1:
-        return word
-    return "people" if word == "person" else f"{word}s"
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _sentence(text: str) -> str:

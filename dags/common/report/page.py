@@ -46,6 +46,7 @@ def as_page(findings: Findings, plots: Sequence[Plot]) -> str:
     return _PAGE.render(
         findings=findings,
         parts=parts,
+        title=_title(findings),
         questions=findings.questions,
         open_questions=OPEN_QUESTIONS,
         plots=dict.fromkeys(names) | drawn,
@@ -58,6 +59,13 @@ def as_page(findings: Findings, plots: Sequence[Plot]) -> str:
         light=COLOURS,
         dark=DARK,
     )
+
+
+def _title(findings: Findings) -> str:
+    numbers = findings.numbers
+    if findings.is_sweep:
+        return f"The table compared with itself: {numbers.received:,} of its people resemble somebody in it"
+    return f"{numbers.received:,} {'record' if numbers.received == 1 else 'records'} from {numbers.source}"
 
 
 def _rates(findings: Findings) -> list[dict[str, str]]:

@@ -185,7 +185,7 @@ def _scores(findings: Findings) -> Plot | None:
         "only those that a rule sends there."
     )
     if alone:
-        caption += f" {alone:,} records are not drawn: they have no candidate at all, or have been loaded before."
+        caption += f" Not drawn: {alone:,} without any candidate, or loaded before."
     alt = f"Histogram of {len(scored):,} match scores, from {least:.3f} to {max(row['score'] for row in scored):.3f}"
     return Plot("scores", alt, caption, figure)
 
@@ -250,7 +250,7 @@ def _pairs(findings: Findings) -> Plot | None:
     _legend(axes)
     caption = "Each point is a record and its best candidate; 1 is equal. The axes begin where the points do."
     if left_out := len(compared) - len(complete):
-        caption += f" {left_out:,} pairs are not drawn, since a name or an address is missing on one side."
+        caption += f" Not drawn: {left_out:,} with a name or an address that is missing on one side."
     alt = (
         f"Scatter plot of {len(complete):,} pairs: similarity of names from {min(names):.2f}, of addresses from "
         f"{min(addresses):.2f}"

@@ -526,3 +526,21 @@ def test_a_table_with_other_column_names_is_adopted(people_db: str, id_type: str
         client.execute("UPDATE customers SET street = %s WHERE id = 2", ["1 Elm St"])
     assert load(("e", *EVE[1:]), batch_id="batch 2").duplicates == 1
     assert execute(people_db, "SELECT address_std FROM people WHERE person_id = 2") == [("1 elm st",)]
+
+
+def test_a_batch_knows_how_large_the_table_was_and_is(people_db: str) -> None:
+    """Also where others insert before and after, and where somebody was judged to be new later."""
+    with database.transaction():
+        pass  # makes the tables
+    insert(people_db, ANN)
+    load(BOB, EVE)
+    insert(people_db, ("", "Zoe", "Last", "9 Pine Rd"))
+    first = database.loaded_batch("batch 1")
+    assert (first.people_before, first.people_after) == (1, 3)
+    load(("d", "Dan", "Fourth", "12 Elm St"), batch_id="batch 2", run_id="run 2")
+    second = database.loaded_batch("batch 2")
+    assert (second.people_before, second.people_after) == (4, 5)
+    assert second.loaded_at > first.loaded_at
+    assert database.loaded_batch("batch 1") == first
+    with pytest.raises(PeopleDbError, match="there is no batch nobody"):
+        database.loaded_batch("nobody")

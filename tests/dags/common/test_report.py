@@ -38,6 +38,7 @@ RESULTS = {
 def decision(number: int, kind: str, reason: str, **fields: Any) -> dict[str, Any]:
     row = dict.fromkeys(STORED_DECISIONS.names) | {
         "record_key": f"key{number}",
+        "source_key": f"source{number}",
         "first_name": "<script>Xanthippe",
         "last_name": "Quizzlebeck",
         "address": "12 Wobbleton Street",
@@ -143,7 +144,7 @@ def test_every_record_in_review_comes_with_the_commands_that_judge_it() -> None:
         decision(3, "REVIEW", "HOUSEHOLD", person_id=None),
     ]
     third, second, first = found(rows).questions
-    assert [question.record_key for question in (first, second, third)] == ["key1", "key2", "key3"]
+    assert [question.key for question in (first, second, third)] == ["key1", "key2", "key3"]
     assert first.commands == [
         ("the same person", "dev/upkeep judge b key1 duplicate 1"),
         ("somebody new", "dev/upkeep judge b key1 new"),
@@ -151,7 +152,9 @@ def test_every_record_in_review_comes_with_the_commands_that_judge_it() -> None:
     assert second.runner_up == "person 77, score 0.890"
     assert third.candidate == "a person who is gone"
     assert third.commands == [("somebody new", "dev/upkeep judge b key3 new")]
-    assert of_a_sweep(rows).questions[0].commands == [], "a sweep cannot be judged"
+    asked = of_a_sweep(rows).questions[0]
+    assert asked.commands == [], "a sweep cannot be judged"
+    assert asked.key == "source3", "whose row of the table it is"
 
 
 def test_canaries_of_a_small_table_do_not_warn() -> None:
@@ -219,7 +222,7 @@ EVERYTHING = {"results": RESULTS, "undelivered": ["[dedupe_people] <b>load faile
 
 def test_nobody_is_recognisable_and_nothing_runs() -> None:
     text, page, mail = written(found(**EVERYTHING))
-    for part in ("anthippe", "uizzlebeck", "obbleton", "12 W", "<script", "<i>new", "<b>load"):
+    for part in ("anthippe", "uizzlebeck", "obbleton", "12 W", "source1", "<script", "<i>new", "<b>load"):
         assert part not in page
         assert part not in mail.html()
         assert part not in text or part in ("<i>new", "<b>load"), "text shows what HTML would run"
@@ -265,8 +268,8 @@ def test_the_page_lists_every_record_in_review_with_its_commands() -> None:
 def test_records_that_a_plot_leaves_out_are_counted() -> None:
     drawn = {plot.name: plot.caption for plot in plots.all_plots(found())}
     assert "7 records that resemble somebody" in drawn["scores"]
-    assert "3 records are not drawn" in drawn["scores"]
-    assert "2 pairs are not drawn" in drawn["pairs"]
+    assert "Not drawn: 3 without any candidate" in drawn["scores"]
+    assert "Not drawn: 2 with a name" in drawn["pairs"]
     assert "record key7 and person 7: score 0.910, reason BORDERLINE" in drawn["waterfall"]
 
 

@@ -12,6 +12,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,11 +39,12 @@ class Live:
         self.dags = home / "dags"
         self.incoming = home / "incoming"
         self.reports = home / "reports"
-        self.metadata_dsn = server.dsn("live_metadata")
-        self.people_dsn = server.dsn("live_people")
+        one = uuid.uuid4().hex  # several of them may share a server
+        metadata, self.people_database = f"live_metadata_{one}", f"live_people_{one}"
+        self.metadata_dsn, self.people_dsn = server.dsn(metadata), server.dsn(self.people_database)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.address = f"http://127.0.0.1:{free_port()}"
-        for database in ("live_metadata", "live_people"):
+        for database in (metadata, self.people_database):
             server.create_database(database)
         self.incoming.mkdir(parents=True)
         # With what numba has compiled there: that takes a minute.
@@ -53,9 +55,8 @@ class Live:
             **os.environ,
             **environment(home, int(self.address.rpartition(":")[2])),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg2://postgres@/live_metadata"
-            f"?host={server.socket_folder}",
-            "AIRFLOW_CONN_PEOPLE_DB": people_db_connection(server.socket_folder, "live_people"),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres@/{metadata}?host={server.socket_folder}",
+            "AIRFLOW_CONN_PEOPLE_DB": people_db_connection(server.socket_folder, self.people_database),
             "DEDUPE_SOURCE_ROOTS": str(self.incoming),
             "DEDUPE_RETRY_DELAY_SECONDS": "1",
             "PYTHONPATH": str(self.dags),

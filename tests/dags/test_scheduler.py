@@ -24,6 +24,7 @@ from common.linkage.model import STARTING_MODEL
 from launch import DAG
 from live import Live, free_port
 from postgres import Server
+from psycopg import sql
 from soak import pairs_at
 
 ROWS = "first_name,last_name,address\nAnn,Smith,12 Main St\nAnne,Smith,12 Main Street\nBob,Jones,7 Oak Ave\n,,nowhere\n"
@@ -249,12 +250,14 @@ def test_a_retry_is_one_mail_also_where_the_try_was_killed(live: Live, post: Pos
     live.delete(run_id)
     live.trigger(run_id, source=str(live.incoming / "late.csv"))
     kill(live, run_id, "standardise")
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    database = sql.Identifier(live.people_database)
     with psycopg.connect(live.metadata_dsn, autocommit=True) as admin:
-        admin.execute("ALTER DATABASE live_people ALLOW_CONNECTIONS false")
+        admin.execute(allow.format(database, sql.SQL("false")))
         try:
             live.wait(lambda: "PeopleDbUnreachable" in "".join(map(text_of, post.mails(run_id))), PATIENCE)
         finally:
-            admin.execute("ALTER DATABASE live_people ALLOW_CONNECTIONS true")
+            admin.execute(allow.format(database, sql.SQL("true")))
     kill(live, run_id, "compare")
     with locked(live):
         kill(live, run_id, "load")

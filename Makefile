@@ -49,8 +49,5 @@ $(READY): requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; $(PYTHON) is not. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "Setting up $(VENV) from requirements.txt (a few minutes, once) ..." >&2
-	@$(PYTHON) -m venv --clear $(VENV)
-	@# pip compiles to byte code whatever PYTHONDONTWRITEBYTECODE says; Airflow starts several times slower without.
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --compile \
-	  -r requirements.txt -c constraints.txt
+	@$(PYTHON) dev/setup.py $(VENV)
 	@touch $@

@@ -105,12 +105,14 @@ def people_db_connection(socket_folder: Path, database: str = "people") -> str:
     return json.dumps({"conn_type": "postgres", "host": str(socket_folder), "login": "postgres", "schema": database})
 
 
-def people_db_is_given() -> bool:
-    """Whether the user has named a server for ``people_db``, in the environment or in airflow_settings.yaml."""
-    if os.environ.get("AIRFLOW_CONN_PEOPLE_DB"):
-        return True
-    connection = importable(read_settings(SETTINGS))["connections"].get("people_db", {})
-    return isinstance(connection, str) or "host" in connection
+def given_people_db() -> str | None:
+    """The server that the user has named for ``people_db``, in the environment or in airflow_settings.yaml."""
+    if given := os.environ.get("AIRFLOW_CONN_PEOPLE_DB"):
+        return given
+    connection: str | dict[str, str] = importable(read_settings(SETTINGS))["connections"].get("people_db", {})
+    if isinstance(connection, str):
+        return connection
+    return json.dumps(connection) if "host" in connection else None
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def ready(home: Path = HOME, port: int = 8080, test_run: bool = False) -> Iterat
     env = {**os.environ, **environment(home, port, metadata_database)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # Airflow starts several times slower under it
     env.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds; a host that does not answer would hold a task for minutes
-    own_people_db = people_db_is_given()
+    own_people_db = given_people_db()
     with server_of(home).use() as server:
         server.create_database(metadata_database)
         if own_people_db:
@@ -145,9 +147,9 @@ def ready(home: Path = HOME, port: int = 8080, test_run: bool = False) -> Iterat
             env["AIRFLOW_CONN_PEOPLE_DB"] = people_db_connection(server.socket_folder)
             env["DEDUPE_EMBEDDED_PEOPLE_DB"] = "1"
             env.setdefault("DEDUPE_SOURCE", "faker")
-        _prepare_metadata(home, metadata_database, env, own_people_db)
         if test_run and own_people_db:
-            _check_people_db(env)
+            _check_people_db(env | {"AIRFLOW_CONN_PEOPLE_DB": own_people_db})
+        _prepare_metadata(home, metadata_database, env, own_people_db is not None)
         yield env
 
 

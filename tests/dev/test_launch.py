@@ -18,7 +18,7 @@ import launch
 import psutil
 import psycopg
 import pytest
-from launch import Commands, people_db_is_given, ready, server_of, write_keys
+from launch import Commands, given_people_db, ready, server_of, write_keys
 
 
 def dev_airflow(checkout: Path, *args: str, **env: str) -> "subprocess.CompletedProcess[str]":
@@ -148,7 +148,7 @@ def test_people_db_in_the_settings_file(
     settings.write_text(f"airflow: {{connections: [{entry}]}}")
     monkeypatch.setattr(launch, "SETTINGS", settings)
     monkeypatch.delenv("AIRFLOW_CONN_PEOPLE_DB", raising=False)
-    assert people_db_is_given() is given
+    assert (given_people_db() is not None) is given
 
 
 def test_without_a_venv_one_clear_line(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 from common import sources
 from common.errors import SourceError, SourceIsChanging, TransientError
+from common.linkage.standardise import standardise
+from common.linkage.validation import add_quarantine_reason
 
 HEADER = "first_name,last_name,address\n"
 
@@ -125,3 +127,18 @@ def test_object_store_prefix(tmp_path: Path) -> None:
         ]
     with pytest.raises(SourceError, match="outside"):
         sources.read_records("memory://other/", allowed_roots=["memory://drop"])
+
+
+def test_the_samples_hold_every_quirk() -> None:
+    """They are read from where they lie, and the drop folder does not take them."""
+    table = sources.read_records("incoming/samples/", allowed_roots=["incoming"])
+    assert sorted(files(table).values()) == ["people.csv", "people.txt", "people.xlsx"]
+    reasons = add_quarantine_reason(standardise(table))["quarantine_reason"].to_pylist()
+    assert {*reasons} == {None, "MALFORMED_ROW", "FIELD_TOO_LONG", "NOT_UTF8", "NO_NAME"}
+    assert "12 Larkspur Lane, 04101, Portland" in table["address"].to_pylist()
+    names = [name for name in first_names(table) if name]
+    assert {"José", "Márta", "Владимир", "Lysander"} <= {*names}
+    dropped = sources.read_records(
+        "incoming/", taken=lambda content: content in files(table), allowed_roots=["incoming"]
+    )
+    assert files(dropped) == {}

@@ -60,3 +60,12 @@ def test_every_reason_code_is_explained() -> None:
 
     for code in (*Decision, *QuarantineReason):
         assert f"`{code}`" in README, code
+
+
+def test_every_synonym_of_a_column_is_shown() -> None:
+    from common.sources.columns import ADDRESS_PARTS, SYNONYMS
+
+    for column, others in SYNONYMS.items():
+        assert f"| `{column}` | {', '.join(others)} |" in README
+    for part, others in ADDRESS_PARTS.items():
+        assert ", ".join((part, *others)) in README

@@ -109,6 +109,7 @@ def live(
     extra = {"disable_ssl": True, "disable_tls": True, "timeout": 3, "retry_limit": 0}
     smtp = {"conn_type": "smtp", "host": "127.0.0.1", "port": post.port, "extra": extra}
     env = {
+        "DEDUPE_SOURCE": "faker",
         "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(smtp),
         "AIRFLOW__METRICS__STATSD_ON": "True",
         "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",

@@ -18,7 +18,7 @@ from pathlib import Path
 from common import people_db, pipeline
 from common.arrow_xcom import MARK
 from common.errors import DedupePeopleError
-from common.settings import TRIES_DIR, XCOM_ROOT
+from common.settings import OUTBOX_DIR, TRIES_DIR, XCOM_ROOT
 
 DAY = 24 * 3600.0
 KEEP_FILES, KEEP_NOTES = DAY, 30 * DAY
@@ -41,7 +41,7 @@ def judge(batch_id: str, record_key: str, person_id: int | None) -> str:
 
 
 def sweep(now: float | None = None) -> str:
-    """Delete files of batches that no XCom refers to any more, and old notes of tries; returns what was done.
+    """Delete files of batches that no XCom refers to any more, old notes of tries and mails that were given up.
 
     Re-running a task deletes its old file, but clearing it, deleting its run and `airflow db clean` do not.
 
@@ -58,7 +58,8 @@ def sweep(now: float | None = None) -> str:
     files = [path for path in Path(XCOM_ROOT).rglob("*") if path.suffix in {".arrow", ".tmp"}]
     referred = _referred_files()
     orphans = [path for path in files if str(path) not in referred and path.stat().st_mtime < now - KEEP_FILES]
-    notes = [path for path in TRIES_DIR.glob("*") if path.stat().st_mtime < now - KEEP_NOTES]
+    notes = [*TRIES_DIR.glob("*"), *(OUTBOX_DIR / "dead").glob("*")]
+    notes = [path for path in notes if path.stat().st_mtime < now - KEEP_NOTES]
     freed = sum(path.stat().st_size for path in orphans)
     for path in (*orphans, *notes):
         path.unlink()
@@ -67,7 +68,7 @@ def sweep(now: float | None = None) -> str:
     ):
         if folder.is_relative_to(XCOM_ROOT) and not any(folder.iterdir()):
             folder.rmdir()
-    return f"{len(orphans)} files of batches ({freed:,} bytes) and {len(notes)} notes of tries deleted"
+    return f"{len(orphans)} files of batches ({freed:,} bytes) and {len(notes)} notes of tries and mails deleted"
 
 
 def _referred_files() -> set[str]:

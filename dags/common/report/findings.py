@@ -189,7 +189,7 @@ class Findings:
             )
         return steps
 
-    @property
+    @cached_property
     def reasons(self) -> list[ReasonCount]:
         """The decisions by reason, then the rows in quarantine; the most frequent first."""
         examples: dict[tuple[str, str], Row] = {}
@@ -206,7 +206,7 @@ class Findings:
         ]
         return [*sorted(decided, key=_by_frequency), *sorted(quarantined, key=_by_frequency)]
 
-    @property
+    @cached_property
     def questions(self) -> list[Question]:
         """Every record in review, those most likely a duplicate first."""
         rows = [row for row in self.rows if row["decision"] == Decision.REVIEW]

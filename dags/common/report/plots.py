@@ -8,6 +8,7 @@ import base64
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -231,16 +232,15 @@ def _pairs(findings: Findings) -> Plot | None:
     if not complete:
         return None
     figure, axes = _axes("How alike the pairs are")
-    names: list[float] = []
-    addresses: list[float] = []
+    # Pairs in one place are one mark: tens of thousands of them would make a page of many megabytes.
+    places = Counter((row["decision"], *_place(row)) for row in complete)
     for kind, marker, size in ((Decision.DUPLICATE, "o", 22), (Decision.REVIEW, "^", 36), (Decision.NEW, "s", 20)):
-        rows = _of(complete, kind)
-        x = [(row["first_name_similarity"] + row["last_name_similarity"]) / 2 for row in rows]
-        y = [row["address_similarity"] for row in rows]
-        names, addresses = names + x, addresses + y
-        if rows:
+        marks = [(x, y, size * (1 + math.log10(count))) for (of, x, y), count in sorted(places.items()) if of == kind]
+        if marks:
+            x, y, area = zip(*marks, strict=True)
             colour = _COLOUR_OF[kind]
-            axes.scatter(x, y, s=size, marker=marker, color=colour, alpha=0.65, linewidths=0, label=_LABEL_OF[kind])
+            axes.scatter(x, y, area, marker=marker, color=colour, alpha=0.65, linewidths=0, label=_LABEL_OF[kind])
+    names, addresses = [x for _, x, _ in places], [y for _, _, y in places]
     axes.set(
         xlabel="names (mean of first and last)",
         ylabel="address",
@@ -248,7 +248,7 @@ def _pairs(findings: Findings) -> Plot | None:
         ylim=_zoom(addresses),
     )
     _legend(axes)
-    caption = "Each point is a record and its best candidate; 1 is equal. The axes begin where the points do."
+    caption = "Records and their best candidates; 1 is equal. The larger a mark, the more of them it stands for."
     if left_out := len(compared) - len(complete):
         caption += f" Not drawn: {left_out:,} with a name or an address that is missing on one side."
     alt = (
@@ -256,6 +256,11 @@ def _pairs(findings: Findings) -> Plot | None:
         f"{min(addresses):.2f}"
     )
     return Plot("pairs", alt, caption, figure)
+
+
+def _place(row: Row) -> tuple[float, float]:
+    names = (row["first_name_similarity"] + row["last_name_similarity"]) / 2
+    return round(names, 2), round(row["address_similarity"], 2)
 
 
 def _zoom(similarities: Sequence[float]) -> tuple[float, float]:

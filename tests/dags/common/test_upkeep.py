@@ -313,8 +313,13 @@ def test_a_sweep_takes_what_is_old_and_needed_by_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     """Which files XComs refer to is the metadata database's to say: see test_scheduler.py."""
-    root, tries = tmp_path / "xcom", tmp_path / "tries"
+    root, tries, outbox = tmp_path / "xcom", tmp_path / "tries", tmp_path / "outbox"
     tries.mkdir()
+    (outbox / "dead").mkdir(parents=True)
+    waiting, dead = outbox / "1.json", outbox / "dead" / "0.json"
+    waiting.touch()
+    dead.touch()
+    monkeypatch.setattr("common.upkeep.OUTBOX_DIR", outbox)
     monkeypatch.setattr("common.settings.XCOM_ROOT", str(root))
     monkeypatch.setattr("common.upkeep.XCOM_ROOT", str(root))
     monkeypatch.setattr("common.upkeep.TRIES_DIR", tries)
@@ -334,8 +339,12 @@ def test_a_sweep_takes_what_is_old_and_needed_by_no_run(
     assert "3 files" in upkeep.sweep(now=time.time() + upkeep.KEEP_FILES + 60)
     assert [path.exists() for path in (kept, cleared, gone, half, note)] == [True, False, False, False, True]
     assert not gone.parent.exists()
-    assert "0 files of batches (0 bytes) and 1 notes" in upkeep.sweep(now=time.time() + upkeep.KEEP_NOTES + 60)
+    assert "0 files of batches (0 bytes) and 2 notes of tries and mails" in upkeep.sweep(
+        now=time.time() + upkeep.KEEP_NOTES + 60
+    )
     assert kept.exists()
+    assert waiting.exists()
+    assert not dead.exists()
 
 
 def _path(value: Any) -> str:

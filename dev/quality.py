@@ -37,9 +37,10 @@ HERE = Path(__file__).resolve().parent
 PEERS = Path(sys.prefix) / "quality-peers"
 sys.path += [str(HERE.parent / "dags"), str(PEERS)]
 
+from common import settings  # noqa: E402
 from common.linkage import training  # noqa: E402
 from common.linkage.corruption import Record  # noqa: E402
-from common.linkage.household import households  # noqa: E402
+from common.linkage.household import clear_differences  # noqa: E402
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL, LinkageModel  # noqa: E402
 from common.linkage.search import candidate_pairs  # noqa: E402
 from common.linkage.standardise import standardise  # noqa: E402
@@ -51,10 +52,15 @@ Floats = npt.NDArray[np.float64]
 DATA_SETS = ("febrl1", "febrl2", "febrl3", "febrl4")
 ADDRESS = ["street_number", "address_1", "address_2", "suburb", "postcode", "state"]
 
-MAX_DROPPED, MAX_REVIEWED = 0.005, 0.01
-"""As in common.settings, which only Airflow's tasks can import."""
+COSTS = training.Costs(
+    settings.COST_REINSERTED,
+    settings.COST_DROPPED,
+    settings.COST_REVIEWED,
+    settings.MAX_DROPPED,
+    settings.MAX_REVIEWED,
+)
 
-NEAR = 0.001
+NEAR = 0.01
 """Pairs below this match score are not looked at: no cut-off comes near."""
 
 LEAST_MEAN = 0.6
@@ -175,17 +181,22 @@ def load(name: str) -> People:
 
 
 def by_model(people: People, model: LinkageModel, *, rule: bool = True) -> Found:
-    """Our search, model and household rule."""
+    """Our search and model, and the rules about clear differences."""
     records = standardise(people.records)
     sides = [np.arange(len(records))] * 2 if people.within else sides_of(people)
     left, right = (records.take(pa.array(side)) for side in sides)
     near = candidate_pairs(left, None if people.within else right, model, min(NEAR, model.review_at))
     rows = near["left_row"].to_numpy(), near["right_row"].to_numpy()
-    relatives = households(left, right, *rows, {name: near[name].to_numpy() for name in COMPARISON_VECTOR})
+    household, apart = clear_differences(
+        left, right, *rows, {name: near[name].to_numpy() for name in COMPARISON_VECTOR}
+    )
+    if not rule:
+        household, apart = np.zeros_like(household), np.zeros_like(apart)
     score = near["score"].to_numpy()
     pairs = np.column_stack([side[row] for side, row in zip(sides, rows, strict=True)])
-    accepted = (score >= model.accept_at) & ~(relatives if rule else False)
-    return Found(pairs, score, accepted, score >= model.review_at)
+    accepted = (score >= model.accept_at) & ~household & ~apart
+    found = (score >= model.review_at) & ~apart & ~(household & model.inserts_relatives)
+    return Found(pairs, score, accepted, found)
 
 
 def sides_of(people: People) -> list[Rows]:
@@ -217,7 +228,7 @@ def retrained(people: People, seed: int = 0) -> LinkageModel:
     labelled = labelled.set_column(0, training.LABELLED.field("split"), split)
     labelled = labelled.replace_schema_metadata({"new": f'{{"train": {new}, "test": 0}}'})
     formula = next(formula for formula in training.FORMULAS if formula.name == "... + address parts")
-    return training.with_cut_offs(training.fit(formula, labelled), labelled, MAX_DROPPED, MAX_REVIEWED)
+    return training.with_cut_offs(training.fit(formula, labelled), labelled, COSTS)
 
 
 # Others -------------------------------------------------------------------------------------------------------------

@@ -97,12 +97,13 @@ PARAMS = {
         description_md="For source **faker** only: people that an empty table is filled with first.",
     ),
     "retrain_every": Param(
-        7,
-        type="integer",
+        None,
+        type=["null", "integer"],
         minimum=0,
         title="Retrain every",
         section=MODEL,
-        description_md="Retrain the model before every so many batches, from the first; 0 is never.",
+        description_md="Retrain the model before every so many batches; 1 is now, 0 is never. Without it the model is "
+        "retrained when the table first holds 1,000 people, when it has doubled since, and after 100 judgements more.",
     ),
     "labelled_pairs": Param(
         None,

@@ -89,14 +89,37 @@ FEWEST_CANARIES = 100
 TRAINING_PEOPLE = 10_000
 """People drawn for labelled pairs, from the generated data set and from the table each."""
 
-MAX_DROPPED = 0.005
-"""Share of new records that the trained model may take for somebody known (wrongly dropped)."""
+INVENTED_WEIGHT = 0.1
+"""What a labelled pair of invented people counts beside one of the table's own people."""
 
-MAX_REVIEWED = 0.01
-"""Share of new records that it may put to review besides, relatives left out; more leaves fewer re-inserted."""
+RETRAIN_GROWTH, RETRAIN_JUDGEMENTS = 2, 100
+"""A run retrains where the table has this many times the people of the last training, or so many judgements more."""
+
+COST_REINSERTED = 5
+"""What it costs to insert a known person again, in reviews: somebody must find the two rows later and join them."""
+
+COST_DROPPED = 20
+"""What it costs to take a new person for a known one, in reviews: nobody looks for somebody who is not there."""
+
+COST_REVIEWED = 1
+"""What it costs to put a record to review: the minute that somebody looks at it."""
+
+MAX_DROPPED = 0.005
+"""Share of new records that the trained model may take for somebody known (wrongly dropped), whatever it costs."""
+
+MAX_REVIEWED = 0.1
+"""Share of new records that it may put to review besides, relatives left out; where a model misses it on test, the
+log and its results say so."""
+
+RELATIVES_FROM = 0.1
+"""Share of the table's people who live with relatives from which on a retrained model inserts relatives without a
+question: there a shared last name and house with another first name is a family, and hardly ever a wrong first name."""
 
 PROMOTION_MARGIN = 0.02
 """A challenger must have a test log-loss this much lower than the champion's, as a share of it."""
+
+FLIPS_FOR_GAIN = 2.0
+"""Share of the last decisions that a challenger may change, for each share by which its log-loss is lower."""
 
 FLIPS_AMONG, FLIP_EXAMPLES = 1_000, 5
 """Among how many of the last decisions a challenger's changes are counted, and how many are shown, masked."""

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from common.errors import MissedPairsError
 from common.linkage.certificate import Certificate, certify
-from common.linkage.household import households
+from common.linkage.household import clear_differences
 from common.linkage.model import COMPARISON_VECTOR, LinkageModel
 from common.linkage.search import Budget, Progress, candidate_pairs
 from common.linkage.standardise import STANDARDISED
@@ -52,8 +52,8 @@ def batch_pairs(
 
     Returns:
         `record_key`, then `person_id` or `other_record_key` (the other one is null; each pair of records once), the
-        comparison vector, `score`, and `household`: whether the pair is two people of one household.
-        The certificate is its metadata, as JSON.
+        comparison vector, `score`, and `household`: whether the pair may be two people of one household. Pairs that
+        are clearly two people (`clear_differences`) are left out. The certificate is its metadata, as JSON.
 
     Raises:
         MissedPairsError: the exhaustive comparison found a pair that the search had not.
@@ -74,7 +74,9 @@ def batch_pairs(
         raise MissedPairsError(str(certificate))
     rows = (pairs["left_row"].to_numpy(), pairs["right_row"].to_numpy())
     vectors = {name: pairs[name].to_numpy() for name in COMPARISON_VECTOR}
-    pairs = pairs.append_column("household", pa.array(households(left, right, *rows, vectors)))
+    household, apart = clear_differences(left, right, *rows, vectors)
+    pairs = pairs.append_column("household", pa.array(household))
+    pairs = pairs.filter(pa.array(~apart & ~(household & model.inserts_relatives)))
     return _by_key(pairs, records, people).replace_schema_metadata({"certificate": json.dumps(asdict(certificate))})
 
 

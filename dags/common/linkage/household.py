@@ -1,10 +1,11 @@
-"""Households: pairs that look like one person because they live together, but are known to be two.
+"""Clear differences: pairs that must not be taken for one person, however much the rest of them agrees.
 
-Relatives share the last name and the address, so a model that forgives a changed first name would merge them. Such a
-pair is never a duplicate without somebody looking at it.
+Two first names that are given and clearly different are those of two people. Relatives share the last name and the
+house besides, so that a regression that forgives a typo would merge them.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,27 +15,55 @@ from jellyfish import jaro_winkler_similarity
 
 from common.linkage.nicknames import nicknames_of
 
-SAME_LAST_NAME = 0.9
-SAME_ADDRESS = 0.9
+Bools = npt.NDArray[np.bool_]
+
 OTHER_FIRST_NAME = 0.8
-"""Similarities that make a household: last name and address at least, first name below this."""
+"""First names below this similarity are clearly different, unless one is short for the other."""
+
+SAME_LAST_NAME, SAME_NUMBERS, SAME_ADDRESS = 0.8, 0.5, 0.9
+"""Relatives share a last name and a house: at least half of the numbers of the address, or where no numbers are
+given, the address as a whole."""
+
+
+class Differences(NamedTuple):
+    """Which pairs are two people, one flag a pair; no pair has both.
+
+    Attributes:
+        household: they may be relatives: clearly different first names, but one last name in one house; or one says
+            that it is another generation (jr, sr, ii ...). Such a pair is never accepted as a duplicate.
+        apart: clearly different first names, and another last name or another house besides. Such a pair is no
+            candidate at all.
+    """
+
+    household: Bools
+    apart: Bools
 
 
 def first_names_differ(one: str, other: str) -> bool:
-    """Whether two standardised first names are clearly two: neither alike, nor an initial or a nickname."""
-    if one.startswith(other) or other.startswith(one) or other in nicknames_of(one):
+    """Whether two standardised first names are clearly two.
+
+    They are not if one begins with the other, as initials do, or if any word of one is like a word of the other or
+    a nickname of it: people leave out one of several first names.
+    """
+    if one.startswith(other) or other.startswith(one):
         return False
-    return jaro_winkler_similarity(one, other) < OTHER_FIRST_NAME
+    return not any(_alike(word, other_word) for word in one.split(" ") for other_word in other.split(" "))
 
 
-def households(
+def _alike(word: str, other: str) -> bool:
+    if min(len(word), len(other)) == 1:
+        return word[0] == other[0]
+    return other in nicknames_of(word) or jaro_winkler_similarity(word, other) >= OTHER_FIRST_NAME
+
+
+def clear_differences(
     left: pa.Table,
     right: pa.Table,
     left_rows: npt.NDArray[np.int64],
     right_rows: npt.NDArray[np.int64],
     vectors: Mapping[str, npt.NDArray[np.float64]],
-) -> npt.NDArray[np.bool_]:
-    """Which pairs are two people of one household, or father and son (jr, sr, ii ...).
+) -> Differences:
+    """Which pairs are clearly two people.
 
     Args:
         left: standardised records, with `first_name_std` and `generation_std`.
@@ -43,10 +72,14 @@ def households(
         right_rows: row in `right` of each pair.
         vectors: the comparison vectors of the pairs, NaN for a missing similarity.
     """
-    together = (vectors["last_name"] >= SAME_LAST_NAME) & (vectors["address"] >= SAME_ADDRESS)
-    together &= (vectors["first_name"] < OTHER_FIRST_NAME) & ~np.asarray(vectors["swapped"], bool)
-    first = [left["first_name_std"].take(left_rows[together]), right["first_name_std"].take(right_rows[together])]
+    differ = (vectors["first_name"] < OTHER_FIRST_NAME) & ~np.asarray(vectors["swapped"], bool)
+    first = [left["first_name_std"].take(left_rows[differ]), right["first_name_std"].take(right_rows[differ])]
     names = zip(*(column.to_pylist() for column in first), strict=True)
-    together[together] = [first_names_differ(one, other) for one, other in names]
+    differ[differ] = [first_names_differ(one, other) for one, other in names]
+    numbers = vectors["address_numbers"]
+    one_house = np.where(np.isnan(numbers), vectors["address"] >= SAME_ADDRESS, numbers >= SAME_NUMBERS)
+    relatives = differ & one_house & (vectors["last_name"] >= SAME_LAST_NAME)
     generations = [left["generation_std"].take(left_rows), right["generation_std"].take(right_rows)]
-    return np.asarray(together | pc.fill_null(pc.not_equal(*generations), False).to_numpy())
+    other_generation = pc.fill_null(pc.not_equal(*generations), False).to_numpy(zero_copy_only=False)
+    household: Bools = relatives | other_generation
+    return Differences(household, differ & ~household)

@@ -79,6 +79,8 @@ class LinkageModel:
         accept_at: a score of at least this is a duplicate, in (0, 1).
         review_at: a score of at least this and below `accept_at` goes to review, in (0, accept_at].
         margin: a best candidate less than this ahead of the runner-up goes to review; log-odds, at least 0.
+        inserts_relatives: whether somebody who lives with a person of the same last name and clearly another first
+            name is inserted without a question; else such a record goes to review.
     """
 
     intercept: float
@@ -87,6 +89,7 @@ class LinkageModel:
     accept_at: float
     review_at: float
     margin: float
+    inserts_relatives: bool = False
     version: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,7 +136,7 @@ class LinkageModel:
 
     def to_dict(self) -> dict[str, Any]:
         """The model as plain JSON types, without the version, which follows from them."""
-        return {
+        content: dict[str, Any] = {
             "intercept": self.intercept,
             "curves": {name: asdict(self.curves[name]) for name in SIMILARITIES if name in self.curves},
             "swapped": self.swapped,
@@ -141,6 +144,8 @@ class LinkageModel:
             "review_at": self.review_at,
             "margin": self.margin,
         }
+        # Left out where it says nothing new, so that models stored before it was thought of keep their versions.
+        return content | ({"inserts_relatives": True} if self.inserts_relatives else {})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:

@@ -31,7 +31,7 @@ from common.people_db.batches import (
 )
 from common.people_db.connection import Transaction, transaction, writing
 from common.people_db.judgements import judge, judged_pairs
-from common.people_db.models import champion, model_results, promote_challenger, promote_stored
+from common.people_db.models import champion, last_training, model_results, promote_stored, store_challenger
 from common.people_db.people import (
     KNOWN,
     PEOPLE,
@@ -39,6 +39,7 @@ from common.people_db.people import (
     anybody_not_from,
     changed_people,
     count_people,
+    count_relatives,
     is_empty,
     known_records,
     people_as_records,
@@ -65,11 +66,13 @@ __all__ = [
     "champion",
     "changed_people",
     "count_people",
+    "count_relatives",
     "is_empty",
     "judge",
     "judged_pairs",
     "known_records",
     "last_canaries",
+    "last_training",
     "loaded_batch",
     "loaded_files",
     "mark_duplicates",
@@ -77,13 +80,13 @@ __all__ = [
     "note_files",
     "people_as_records",
     "plan_shards",
-    "promote_challenger",
     "promote_stored",
     "quarantine_counts",
     "read_people",
     "recent_decisions",
     "sample_people",
     "store_canaries",
+    "store_challenger",
     "store_standardised",
     "stored_report",
     "transaction",

@@ -35,7 +35,7 @@ def _store_model(
     connection.execute(
         """
         INSERT INTO models (version, formula, content, results, lineage, trained_by) VALUES (%s, %s, %s, %s, %s, %s)
-        ON CONFLICT (version) DO NOTHING
+        ON CONFLICT (version) DO UPDATE SET lineage = models.lineage || excluded.lineage
         """,
         [model.version, formula, *(json.dumps(part) for part in (model.to_dict(), results, lineage)), run_id],
     )
@@ -46,13 +46,26 @@ def _promote(connection: Transaction, version: str, run_id: str) -> None:
     connection.execute("UPDATE models SET champion = true, promoted_by = %s WHERE version = %s", [run_id, version])
 
 
-def promote_challenger(
+def store_challenger(
     model: LinkageModel, formula: str, results: Mapping[str, Any], lineage: Mapping[str, Any], run_id: str
 ) -> None:
-    """Store a model with its results and what it was trained on, and make it the champion."""
+    """Store a model with its results and what it was trained on; it does not decide unless it is promoted."""
     with transaction() as connection:
         _store_model(connection, model, formula, results, lineage, run_id)
-        _promote(connection, model.version, run_id)
+
+
+def last_training(run_id: str) -> dict[str, int]:
+    """How many `people` and `judgements` there were when a run other than this one trained last; 0 if none has."""
+    with transaction() as connection:
+        row = connection.execute(
+            """
+            SELECT coalesce(max((lineage->>'people')::bigint), 0),
+                   coalesce(max((lineage->>'judgements made')::bigint), 0)
+            FROM models WHERE trained_by <> %s
+            """,
+            [run_id],
+        ).fetchone()
+    return dict(zip(("people", "judgements"), row or (0, 0), strict=True))
 
 
 def promote_stored(version: str, run_id: str) -> LinkageModel:

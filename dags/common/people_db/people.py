@@ -79,6 +79,23 @@ def count_people(run_id: str) -> int:
         return int(value(connection.execute("SELECT count(*) FROM people WHERE person_id <= %s", [before])))
 
 
+def count_relatives(run_id: str) -> int:
+    """How many of those have a namesake by last name at the very same address, with another first name."""
+    with transaction() as connection:
+        counted = connection.execute(
+            """
+            SELECT coalesce(sum(people), 0) FROM (
+                SELECT count(*) AS people FROM people
+                WHERE person_id <= %s AND first_name <> '' AND last_name <> '' AND address <> ''
+                GROUP BY lower(last_name), lower(address)
+                HAVING count(DISTINCT lower(first_name)) > 1
+            ) AS households
+            """,
+            [_people_before(connection, run_id)],
+        )
+        return int(value(counted))
+
+
 def _people_before(connection: Transaction, run_id: str) -> int:
     """The highest person_id when this run made its batch, or now if it has not loaded one yet."""
     before = connection.execute(

@@ -19,7 +19,7 @@ from common.linkage import training
 from common.linkage.corruption import Record
 from common.linkage.model import SIMILARITIES, STARTING_MODEL, LinkageModel
 from common.linkage.standardise import standardise
-from common.settings import PROMOTION_MARGIN
+from common.settings import FLIPS_FOR_GAIN, MAX_REVIEWED, PROMOTION_MARGIN, RETRAIN_JUDGEMENTS
 
 PEOPLE = training.MIN_PEOPLE
 SHIPPED = "... + address parts"
@@ -105,6 +105,70 @@ def test_every_nth_batch(people_db: str) -> None:
     assert trained == [0, 0, 2, 2, 4, 4]
 
 
+def trains(dsn: str, run_id: str, **params: Any) -> bool:
+    """Whether a run trains by itself; if so it stores its challenger, as the DAG does."""
+    assert db.is_empty() in (True, False)
+    try:
+        pairs = retraining.training_pairs(given(retrain_every=None, **params), run_id)
+    except AirflowSkipException:
+        return False
+    table = json.loads(pairs.schema.metadata[b"table"])
+    execute(
+        dsn,
+        "INSERT INTO models (version, formula, content, results, lineage, trained_by) VALUES (%s, %s, %s, %s, %s, %s)",
+        [run_id, SHIPPED, json.dumps(STARTING_MODEL.to_dict()), "{}", json.dumps(table), run_id],
+    )
+    return True
+
+
+def test_it_trains_when_the_table_first_holds_enough_and_when_it_has_doubled(people_db: str) -> None:
+    insert_people(people_db, PEOPLE - 1)
+    assert not trains(people_db, "run 1")
+    statement = "INSERT INTO people (first_name, last_name, address) SELECT 'Ann', 'Lee', n::text FROM generate_series"
+    execute(people_db, f"{statement}(1, 1) AS n")
+    assert trains(people_db, "run 2")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        trains(people_db, "run 2")  # a retry trains again: its own training does not count
+    assert not trains(people_db, "run 3")
+    execute(people_db, f"{statement}(1, {PEOPLE}) AS n")
+    assert trains(people_db, "run 4")
+    assert not trains(people_db, "run 5")
+
+
+def test_it_trains_when_people_have_judged_enough(people_db: str) -> None:
+    for number in range(RETRAIN_JUDGEMENTS):
+        assert not trains(people_db, "run 1")
+        judge(people_db, ANN, ANN_TYPO._replace(address=str(number)), True)
+    assert trains(people_db, "run 2")
+    judge(people_db, ANN, BOB, False)
+    assert not trains(people_db, "run 3")
+
+
+def test_a_champion_of_before_trainings_were_counted_does_not_hinder_one(people_db: str) -> None:
+    insert_people(people_db, PEOPLE)
+    retraining.choose_model(None, given(), "run 1")
+    assert champions(people_db)[0][3] == {"from": "shipped"}
+    assert trains(people_db, "run 2")
+
+
+@pytest.mark.parametrize(("relatives", "inserts"), [(2, False), (PEOPLE // 5, True)])
+def test_a_table_full_of_families_teaches_to_insert_relatives(people_db: str, relatives: int, inserts: bool) -> None:
+    insert_people(people_db, PEOPLE)
+    assert db.count_relatives("run 1") <= 2, "invented people live apart"
+    execute(
+        people_db,
+        """
+        INSERT INTO people (first_name, last_name, address)
+        SELECT 'Zebedee', upper(last_name), address FROM people ORDER BY person_id LIMIT %s
+        """,
+        [relatives],
+    )
+    assert db.count_relatives("run 1") >= 2 * relatives
+    fitted = retraining.fit_models(retraining.training_pairs(given(), "run 1"), "run 1")
+    assert {LinkageModel.from_dict(m["content"]).inserts_relatives for m in fitted[:-1]} == {inserts}
+    assert not LinkageModel.from_dict(fitted[-1]["content"]).inserts_relatives, "the champion is as it was"
+
+
 def test_where_pairs_come_from(people_db: str) -> None:
     alone = retraining.training_pairs(given(), "run 1")
     assert training.lineage(alone).keys() == {"generated people"}
@@ -163,7 +227,7 @@ def test_all_models_are_fitted_and_shown_beside_the_champion(
     travelled = json.loads(json.dumps(fitted))
     assert all(LinkageModel.from_dict(m["content"]).version == m["results"]["version"] for m in travelled)
     assert LinkageModel.from_dict(fitted[-1]["content"]) == STARTING_MODEL
-    shown = caplog.messages[-1].splitlines()
+    (shown,) = (text.splitlines() for text in caplog.messages if text.startswith("train and test results"))
     assert len(shown) == 2 + len(fitted)
     for model, line in zip(fitted, shown[2:], strict=True):
         fresh = LinkageModel.from_dict(model["content"])
@@ -283,6 +347,32 @@ def test_what_would_change_is_logged_and_masked(people_db: str, caplog: pytest.L
     assert flips[0].startswith("DUPLICATE -> REVIEW: A*****, Q*****, ** W*******")
     for word in ("nabel", "uimby", "isteria", "pring"):
         assert word not in caplog.text
+
+
+def test_too_many_changes_for_what_it_gains_are_no_promotion(people_db: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert db.is_empty()
+    load(people_db, ANN, BOB)
+    load(people_db, ANN_TYPO, BOB._replace(address="7 Oak Ave, Dover, DE 19901"), run_id="run 2")
+    changed = {"intercept": -9.7445, "accept_at": 0.9965}  # one of the two decisions flips
+    small = 0.5 / FLIPS_FOR_GAIN - 0.01
+    chosen = retraining.choose_model(fitted_as({SHIPPED: 0.2 * (1 - small)}, **changed), given(), "run 3")
+    assert chosen == STARTING_MODEL.to_dict()
+    assert "1 from DUPLICATE to REVIEW" in caplog.messages
+    assert "it would change 50.0 % of the last decisions" in caplog.messages[-1]
+    assert execute(people_db, "SELECT count(*) FROM models WHERE formula = %s", [SHIPPED]) == [(1,)], (
+        "kept all the same"
+    )
+    large = 0.5 / FLIPS_FOR_GAIN + 0.01
+    chosen = retraining.choose_model(fitted_as({SHIPPED: 0.2 * (1 - large)}, **changed), given(), "run 4")
+    assert chosen["accept_at"] == 0.9965
+
+
+def test_a_missed_limit_is_said(people_db: str, pairs: pa.Table, caplog: pytest.LogCaptureFixture) -> None:
+    fitted = retraining.fit_models(pairs, "run 1")
+    missed = [m["formula"] for m in fitted if m["results"]["test_borderline"] > MAX_REVIEWED]
+    said = [text.split(" misses MAX_REVIEWED")[0] for text in caplog.messages if "misses MAX_REVIEWED" in text]
+    assert said == missed
 
 
 def test_the_same_model_would_change_nothing(people_db: str, caplog: pytest.LogCaptureFixture) -> None:

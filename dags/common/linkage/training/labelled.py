@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from common.linkage.comparison import Rows, comparison_vectors
 from common.linkage.corruption import Record
-from common.linkage.household import households
+from common.linkage.household import clear_differences
 from common.linkage.model import COMPARISON_VECTOR, NEVER, SIMILARITIES, Curve, Floats, LinkageModel
 from common.linkage.standardise import standardise
 
@@ -46,6 +46,7 @@ LABELLED = pa.schema(
         ("straight_first_name", pa.float64()),
         ("straight_last_name", pa.float64()),
         pa.field("household", pa.bool_(), nullable=False),
+        pa.field("apart", pa.bool_(), nullable=False),
         pa.field("weight", pa.float64(), nullable=False),
     ]
 )
@@ -53,9 +54,10 @@ LABELLED = pa.schema(
 
 `record` numbers the incoming record, and `kind` says how it came about. Every true pair is there, however unlike, and
 of the other pairs all that come near. The names' similarities are there twice: as compared, which is crosswise where
-`swapped` is true, and straight in any case. Pairs of a `household` are never accepted as duplicates. `weight` is how
-many such pairs the real table has for this one, since chance resemblances grow with the table and lookalikes do not.
-The metadata `new` holds how many new records each split had, as JSON.
+`swapped` is true, and straight in any case. `household` and `apart` are clear differences (`household.Differences`)
+about which no model is asked: the first are never accepted as duplicates, and the others are no candidates. `weight`
+is how many such pairs the real table has for this one, since chance resemblances grow with the table and lookalikes do
+not. The metadata `new` holds how many new records each split had, as JSON.
 """
 
 
@@ -99,6 +101,7 @@ def labelled(split: str, left: pa.Table, right: pa.Table, pairs: Pairs, new: int
     never_swapped = replace(SEARCH_MODEL, swapped=NEVER)
     straight = comparison_vectors(left, right, left_rows, right_rows, never_swapped)
     arrays = {name: vectors[name].to_numpy() for name in COMPARISON_VECTOR}
+    household, apart = clear_differences(left, right, left_rows, right_rows, arrays)
     columns = {
         "split": pa.array([split] * len(left_rows), pa.string()),
         "record": pa.array(left_rows),
@@ -107,7 +110,8 @@ def labelled(split: str, left: pa.Table, right: pa.Table, pairs: Pairs, new: int
         **{name: vectors[name] for name in COMPARISON_VECTOR},
         "straight_first_name": straight["first_name"],
         "straight_last_name": straight["last_name"],
-        "household": pa.array(households(left, right, left_rows, right_rows, arrays)),
+        "household": pa.array(household),
+        "apart": pa.array(apart),
         "weight": pa.array(pairs.weight),
     }
     return pa.table(columns, schema=LABELLED.with_metadata({"new": json.dumps({split: new})}))
@@ -134,7 +138,25 @@ def joined(parts: Mapping[str, pa.Table]) -> pa.Table:
         tables.append(table.set_column(1, LABELLED.field("record"), renumbered))
     whole = together(tables)
     sizes = json.dumps({name: table.num_rows for name, table in parts.items()})
-    return whole.replace_schema_metadata({**whole.schema.metadata, "lineage": sizes})
+    new = json.dumps({name: new_records(table) for name, table in parts.items()})
+    return whole.replace_schema_metadata({**whole.schema.metadata, "lineage": sizes, "new of parts": new})
+
+
+def part(pairs: pa.Table, name: str) -> pa.Table:
+    """The labelled pairs of one of the origins that `joined` put together."""
+    sizes = lineage(pairs)
+    names = list(sizes)
+    first = sum(sizes[before] for before in names[: names.index(name)])
+    new = json.loads(pairs.schema.metadata[b"new of parts"])[name]
+    return pairs.slice(first, sizes[name]).replace_schema_metadata({"new": json.dumps(new)})
+
+
+def lighter(pairs: pa.Table, name: str, factor: float) -> pa.Table:
+    """The same pairs, where those of one origin weigh `factor` times as much."""
+    sizes = lineage(pairs)
+    factors = np.repeat([factor if origin == name else 1.0 for origin in sizes], list(sizes.values()))
+    place = pairs.schema.get_field_index("weight")
+    return pairs.set_column(place, LABELLED.field("weight"), pc.multiply(pairs["weight"], pa.array(factors)))
 
 
 def lineage(pairs: pa.Table) -> dict[str, int]:

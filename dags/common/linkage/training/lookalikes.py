@@ -41,7 +41,7 @@ LOOKALIKES: dict[Callable[[Record, Sequence[Record], Random], Record], float] = 
     same_street: 4,
     household_member: 1,
     namesake: 1,
-    twin: 1,
+    twin: 0.25,
 }
 """New people that resemble a known one, and how often relative to each other. A large table is full of neighbours."""
 

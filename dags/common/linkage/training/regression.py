@@ -64,8 +64,9 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     """Fit a logistic regression, monotone in every similarity, to the train split; cut-offs are set elsewhere.
 
     Each curve is a sum of ramps between neighbouring knots. A ramp whose weight comes out negative would make the
-    curve fall; it is dropped and the rest fitted again, until none is left. Pairs of a household are left out: a rule
-    decides them, and they would only teach the regression to mistrust every changed first name.
+    curve fall; it is dropped and the rest fitted again, until none is left. Pairs with a clear
+    difference are left out: a rule decides them, and they would only teach the regression to mistrust every changed
+    first name.
 
     Args:
         formula: what to look at.
@@ -76,7 +77,7 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     """
     from sklearn.linear_model import LogisticRegression  # two seconds, and most runs fit nothing
 
-    pairs = pairs.filter(pc.and_not(pc.equal(pairs["split"], TRAIN), pairs["household"]))
+    pairs = pairs.filter(pc.and_not(pc.equal(pairs["split"], TRAIN), pc.or_(pairs["household"], pairs["apart"])))
     vectors = vectors_of(pairs, formula.swapped)
     names, features = zip(*_features(formula, vectors), strict=True)
     matrix, labels, weight_of_pair = np.column_stack(features), pairs["is_match"].to_numpy(), pairs["weight"].to_numpy()

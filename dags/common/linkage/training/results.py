@@ -18,12 +18,13 @@ class Results:
 
     Attributes:
         pairs: how many.
-        log_loss: mean over the pairs that no rule decides (those of a household are left out).
+        log_loss: mean over the pairs that no rule decides (those with a clear difference are left out).
         f1: of the pairs accepted as duplicates, in [0, 1].
         found_f1: of those and the pairs put to review.
-        reinserted: share of the returning records that are below `review_at` with the person they are.
-        dropped: share of the new records that reach `accept_at` with somebody.
+        reinserted: share of the returning records that are no candidates of the person they are.
+        dropped: share of the new records that are accepted as duplicates of somebody.
         reviewed: share of the new records that are put to review, relatives among them.
+        borderline: the same without relatives.
     """
 
     pairs: int
@@ -33,6 +34,7 @@ class Results:
     reinserted: float
     dropped: float
     reviewed: float
+    borderline: float
 
 
 def evaluate(model: LinkageModel, pairs: pa.Table, split: str) -> Results:
@@ -48,33 +50,50 @@ class ScoredSplit:
         chosen = pairs.filter(pc.equal(pairs["split"], split))
         self.is_match: Bools = chosen["is_match"].to_numpy()
         self.household: Bools = chosen["household"].to_numpy()
+        self.apart: Bools = chosen["apart"].to_numpy()
         self.weight: Floats = chosen["weight"].to_numpy()
         self.score: Floats = np.maximum(*(model.score(vectors_of(chosen, swapped)) for swapped in (False, True)))
-        self.acceptable = np.where(self.household, 0, self.score)
+        self.possible = np.where(self.apart | (self.household & model.inserts_relatives), 0, self.score)
+        self.acceptable = np.where(self.household | self.apart, 0, self.score)
         records, self.record = np.unique(chosen["record"].to_numpy(), return_inverse=True)
         self.true = np.full(len(records), np.nan)
-        self.true[self.record[self.is_match]] = self.score[self.is_match]
+        self.true[self.record[self.is_match]] = self.possible[self.is_match]
         self.returning: Bools = ~np.isnan(self.true)
+        self.of_new: Bools = ~self.returning[self.record]
         self.new_records = new_records(pairs)[split]
 
     def cut_off(self, share: float) -> float:
-        """The lowest score that at most this share of the new records reaches, those of a household left out."""
-        of_new = ~self.returning[self.record]
-        order = np.argsort(-self.acceptable[of_new])
-        reached = np.cumsum(self.weight[of_new][order]) > share * self.new_records
-        return float(np.nextafter(self.acceptable[of_new][order][reached.argmax()], 1)) if reached.any() else 0.0
+        """The lowest cut-off that at most this share of the new records reaches, clear differences left out."""
+        at = np.unique(np.append(np.nextafter(self.acceptable[self.of_new], 1), 0.0))
+        return float(at[(self.new_from(at) <= share * self.new_records).argmax()])
+
+    def returning_below(self, at: Floats) -> Floats:
+        """How many returning records are below each cut-off with the person they are."""
+        return np.searchsorted(np.sort(self.true[self.returning]), at).astype(np.float64)
+
+    def new_from(self, at: Floats) -> Floats:
+        """How many new records reach each cut-off, clear differences left out."""
+        order = np.argsort(self.acceptable[self.of_new])
+        score, weight = self.acceptable[self.of_new][order], self.weight[self.of_new][order]
+        reached = np.append(np.cumsum(weight[::-1])[::-1], 0)[np.searchsorted(score, at)]
+        return self._records(np.asarray(reached))
 
     def share_of_new(self, pairs: Bools) -> float:
-        """Expected share of the new records that have one of these pairs, in the table that the weights tell."""
-        return min(float(self.weight[pairs & ~self.returning[self.record]].sum()) / max(self.new_records, 1), 1.0)
+        """Share of the new records that have one of these pairs."""
+        reached = self._records(np.array([self.weight[pairs & self.of_new].sum()]))
+        return float(reached[0]) / max(self.new_records, 1)
+
+    def _records(self, pairs: Floats) -> Floats:
+        """Of how many new records so many pairs are expected to be, if chance spreads them over the records."""
+        return np.asarray(-np.expm1(-pairs / max(self.new_records, 1)) * self.new_records)
 
     def results(self) -> Results:
         """How the model does on this split."""
         from sklearn.metrics import log_loss
 
         accepted = self.acceptable >= self.model.accept_at
-        found = self.score >= self.model.review_at
-        judged = ~self.household
+        found = self.possible >= self.model.review_at
+        judged = ~(self.household | self.apart)
         return Results(
             pairs=len(self.score),
             log_loss=float(
@@ -87,6 +106,7 @@ class ScoredSplit:
             reinserted=float((self.true[self.returning] < self.model.review_at).sum()) / max(self.returning.sum(), 1),
             dropped=self.share_of_new(accepted),
             reviewed=self.share_of_new(found & ~accepted),
+            borderline=self.share_of_new(found & ~accepted & ~self.household),
         )
 
 
@@ -100,7 +120,7 @@ def calibration(model: LinkageModel, pairs: pa.Table) -> list[tuple[float, float
     tenth = np.minimum((split.score * 10).astype(int), 9)
     bins = []
     for number in range(10):
-        chosen = (tenth == number) & ~split.household
+        chosen = (tenth == number) & ~(split.household | split.apart)
         if weight := float(split.weight[chosen].sum()):
             score, rate = (
                 float(np.average(of[chosen], weights=split.weight[chosen])) for of in (split.score, split.is_match)

@@ -1,10 +1,11 @@
 """Worlds: labelled pairs made of people, as a batch that is compared with a table.
 
 The batch holds returning people, written differently, and new people, some of them hard (relatives, twins,
-namesakes). Train and test are two such worlds without a person in common.
+namesakes). Train and test are such worlds without a person in common. Invented people are spread over several
+surroundings, each with a train and a test world of its own; people of a real table stay where they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -13,8 +14,9 @@ import pyarrow as pa
 
 from common.linkage.corruption import Record, corrupt
 from common.linkage.search import candidate_pairs
-from common.linkage.training.labelled import SEARCH_MODEL, TEST, TRAIN, Pairs, labelled, standardised, together
+from common.linkage.training.labelled import SEARCH_MODEL, TEST, TRAIN, Pairs, joined, labelled, standardised, together
 from common.linkage.training.lookalikes import LOOKALIKES
+from common.linkage.training.surroundings import Surroundings, as_given
 
 MIN_PEOPLE = 1_000
 """Fewer people than this are not worth making pairs of: the results would be chance."""
@@ -25,17 +27,23 @@ NEAR = 0.001
 RETURNING, LOOKALIKE = 0.5, 0.6
 """Shares of the existing people who come back, and of whom a lookalike comes: estimates, not measured on anybody."""
 
+REAL: Mapping[Surroundings, float] = {as_given: 1}
+"""The people of a real table need no other surroundings than their own."""
+
 ERRORS = (4, 3, 2, 1)
 """How often a record of a returning person has 1, 2, 3 or 4 errors, relative to each other."""
 
 
-def generated_pairs(people: pa.Table, seed: int, table_size: int) -> pa.Table:
+def generated_pairs(
+    people: pa.Table, seed: int, table_size: int, surroundings: Mapping[Surroundings, float] = REAL
+) -> pa.Table:
     """Labelled pairs made of people: corrupted copies as matches, strangers and lookalikes as non-matches.
 
     Args:
         people: raw `first_name`, `last_name`, `address` of different people, at least `MIN_PEOPLE`.
         seed: of all chance.
         table_size: people in the table that the model is to work with.
+        surroundings: where which share of them lives; `SURROUNDINGS` for invented people.
 
     Returns:
         A table of schema `LABELLED`.
@@ -43,9 +51,16 @@ def generated_pairs(people: pa.Table, seed: int, table_size: int) -> pa.Table:
     rng = Random(seed)  # noqa: S311 - chance, not secrecy
     rows = list(zip(*(people[name].to_pylist() for name in Record._fields), strict=True))
     chosen = [Record(*row) for row in rng.sample(rows, len(rows))]
-    half = len(chosen) // 2
-    worlds = ((TRAIN, chosen[:half]), (TEST, chosen[half:]))
-    return together([_world(split, part, rng, table_size) for split, part in worlds])
+    parts, first, share_before = {}, 0, 0.0
+    for settle, share in surroundings.items():
+        share_before += share
+        last = round(len(chosen) * share_before / sum(surroundings.values()))
+        part = settle(chosen[first:last], rng)
+        rng.shuffle(part)
+        worlds = ((TRAIN, part[: len(part) // 2]), (TEST, part[len(part) // 2 :]))
+        parts[settle.__name__] = together([_world(split, some, rng, table_size) for split, some in worlds])
+        first = last
+    return joined(parts)
 
 
 class _Incoming(NamedTuple):

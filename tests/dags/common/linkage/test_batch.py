@@ -1,13 +1,16 @@
 """Candidate pairs of a batch, held against comparing everything with everything."""
 
 import math
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from common.linkage.batch import batch_pairs, usable
-from common.linkage.comparison import numbers_similarity, words_similarity
-from common.linkage.model import STARTING_MODEL
+from common.linkage.comparison import comparison_vectors, numbers_similarity, words_similarity
+from common.linkage.household import clear_differences
+from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL
 from common.linkage.standardise import STANDARDISED
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -75,6 +78,15 @@ def expected_score(left: Person, right: Person) -> float:
     )
 
 
+def apart(left: Person, right: Person) -> bool:
+    """Whether a pair is clearly two people, and so no candidate."""
+    one, other = (pa.table(columns([person])) for person in (left, right))
+    row = np.zeros(1, np.int64)
+    vectors = comparison_vectors(one, other, row, row, MODEL)
+    arrays = {name: vectors[name].to_numpy() for name in COMPARISON_VECTOR}
+    return bool(clear_differences(one, other, row, row, arrays).apart[0])
+
+
 def found(pairs: pa.Table) -> dict[tuple[str, Any], float]:
     result = {}
     for row in pairs.to_pylist():
@@ -99,8 +111,13 @@ def test_the_pairs_are_those_of_comparing_everything(
     with_people = {
         (f"r{place}", 2**60 + 7 * other): expected_score(records[place], people[other])
         for place, other in product(good, range(len(people)))
+        if not apart(records[place], people[other])
     }
-    within = {(f"r{a}", f"r{b}"): expected_score(records[a], records[b]) for a, b in combinations(good, 2)}
+    within = {
+        (f"r{a}", f"r{b}"): expected_score(records[a], records[b])
+        for a, b in combinations(good, 2)
+        if not apart(records[a], records[b])
+    }
     with_people, within = (
         {key: score for key, score in pairs.items() if score >= MODEL.review_at} for pairs in (with_people, within)
     )
@@ -135,3 +152,15 @@ def test_the_order_of_the_rows_does_not_matter(records: list[Person], people: li
     backwards = table.take(pa.array(range(len(records))[::-1], pa.int64()))
     expected = found(batch_pairs(table, everybody, MODEL, with_batch=True))
     assert found(batch_pairs(backwards, everybody, MODEL, with_batch=True)) == expected
+
+
+def test_relatives_are_candidates_unless_the_model_inserts_them() -> None:
+    records = batch([("laura", "smith", "12 main st")], set())
+    people = existing([("david", "smith", "12 main st"), ("laura", "smith", "12 main st")])
+    pairs = batch_pairs(records, people, MODEL, with_batch=False)
+    assert dict(zip(pairs["person_id"].to_pylist(), pairs["household"].to_pylist(), strict=True)) == {
+        2**60: True,
+        2**60 + 7: False,
+    }
+    inserting = batch_pairs(records, people, replace(MODEL, inserts_relatives=True), with_batch=False)
+    assert inserting["person_id"].to_pylist() == [2**60 + 7]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -191,3 +192,39 @@ def test_the_starting_model_in_words() -> None:
     assert model.score(elsewhere)[0] < model.review_at, "a namesake elsewhere is somebody else"
     assert model.score(vector(other, other, same))[0] < model.accept_at, "neighbours are not one person"
     assert model.score(vector(same, same, math.nan))[0] < model.accept_at, "a name alone is no proof"
+
+
+STORED_BEFORE = """
+{"intercept": -9.5949, "swapped": 0.0, "accept_at": 0.8694, "review_at": 0.2977, "margin": 0.5, "curves": {
+"first_name": {"similarities": [0.8, 0.87, 0.93, 1.0], "log_odds": [0.0, 0.0, 1.7172, 2.7539], "missing": 0.0921},
+"last_name": {"similarities": [0.8, 0.87, 0.93, 1.0], "log_odds": [0.0, 2.1035, 3.1942, 4.1648], "missing": 1.9412},
+"address": {"similarities": [0.6, 0.7, 0.8, 0.9, 1.0], "log_odds": [0.0, 0.0, 0.8154, 3.5421, 3.5421],
+            "missing": 1.2842},
+"address_words": {"similarities": [0.2, 0.4, 0.6, 0.8, 1.0], "log_odds": [0.0, 0.5203, 0.5659, 3.2285, 3.2285],
+                  "missing": 1.2842},
+"address_numbers": {"similarities": [0.0, 0.5, 1.0], "log_odds": [0.0, 1.6716, 1.8659], "missing": 1.2842}}}
+"""
+"""A champion as version 0 of the project stored it, and the version that its decisions name."""
+
+
+def test_a_model_stored_by_an_earlier_version_stays_what_it_was() -> None:
+    model = LinkageModel.from_dict(json.loads(STORED_BEFORE))
+    assert model.version == "67052198d231"
+    assert json.loads(json.dumps(model.to_dict())) == json.loads(STORED_BEFORE)
+    assert not model.inserts_relatives
+    vectors = {
+        "first_name": [1.0, 0.5, np.nan],
+        "last_name": [1.0, 1.0, 0.9],
+        "address": [0.95, 1.0, np.nan],
+        "address_words": [1.0, 1.0, np.nan],
+        "address_numbers": [0.5, 1.0, np.nan],
+        "swapped": [False, False, False],
+    }
+    assert model.score(vectors) == pytest.approx([0.99687752, 0.96107441, 0.04736492], abs=1e-8)
+
+
+def test_inserting_relatives_is_part_of_the_version() -> None:
+    asks, inserts = STARTING_MODEL, replace(STARTING_MODEL, inserts_relatives=True)
+    assert asks.version != inserts.version
+    assert LinkageModel.from_dict(inserts.to_dict()) == inserts
+    assert LinkageModel.from_dict(inserts.to_dict()).version == inserts.version

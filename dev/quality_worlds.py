@@ -145,12 +145,12 @@ def coarse(rng: Random, town: Callable[[Random], str] = towns(400)) -> str:  # n
 Change = Callable[[list[Record], Random], list[Record]]
 
 WORLDS: dict[str, tuple[Sequence[str], Home, Change | None]] = {
-    "full address": (LATIN, house_in(towns(400)), None),
-    "one town": (LATIN, house_in(lambda _: "Wolberton"), None),
-    "coarse address": (LATIN, coarse, None),
-    "town and e-mail": (LATIN, coarse, with_mail),
-    "no address for a third": (LATIN, house_in(towns(400)), partly_missing),
-    "other scripts": (OTHER_SCRIPTS, house_in(towns(400)), None),
+    "full-address": (LATIN, house_in(towns(400)), None),
+    "one-town": (LATIN, house_in(lambda _: "Wolberton"), None),
+    "coarse-address": (LATIN, coarse, None),
+    "town-and-e-mail": (LATIN, coarse, with_mail),
+    "no-address-for-a-third": (LATIN, house_in(towns(400)), partly_missing),
+    "other-scripts": (OTHER_SCRIPTS, house_in(towns(400)), None),
 }
 """Whose names, what addresses are like, and what is changed in the end."""
 

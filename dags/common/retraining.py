@@ -5,7 +5,6 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -100,9 +99,7 @@ def fit_models(pairs: pa.Table, run_id: str) -> list[Fitted]:
     """Fit every formula and print train and test results beside the champion's, which comes last.
 
     The models learn from all pairs. Their cut-offs are set, and their results taken, on pairs like those of the table:
-    of a prepared data set if there is one, else of the stored people, else of the invented ones. Where there are
-    stored people, the invented ones weigh little; but `accept_at` is never below what they suggest, since people who
-    are as alike as two can be are rare, and a sample of a small table may hold none of them.
+    of a prepared data set if there is one, else of the stored people, else of the invented ones.
     """
     champion = people_db.champion(run_id)
     lineage = training.lineage(pairs)
@@ -110,14 +107,14 @@ def fit_models(pairs: pa.Table, run_id: str) -> list[Fitted]:
     prepared = [name for name in lineage if name not in (GENERATED, STORED, JUDGEMENTS)]
     like_the_table = [*prepared, *(name for name in (STORED, GENERATED) if name in lineage)][0]
     measured = training.part(pairs, like_the_table)
-    beside = [training.part(pairs, GENERATED)] if GENERATED in lineage and like_the_table != GENERATED else []
-    learnt = training.lighter(pairs, GENERATED, INVENTED_WEIGHT) if beside else pairs
-    models = {}
-    for formula in training.FORMULAS:
-        fitted = replace(training.fit(formula, learnt), inserts_relatives=table.get("inserts relatives", False))
-        like, *others = (training.with_cut_offs(fitted, part, COSTS) for part in (measured, *beside))
-        accept_at = max(model.accept_at for model in (like, *others))
-        models[formula.name] = replace(like, accept_at=accept_at)
+    tailoring = training.Tailoring(
+        like=like_the_table,
+        invented=GENERATED if GENERATED in lineage and like_the_table != GENERATED else None,
+        invented_weight=INVENTED_WEIGHT,
+        inserts_relatives=table.get("inserts relatives", False),
+        costs=COSTS,
+    )
+    models = {formula.name: training.tailored(formula, pairs, tailoring) for formula in training.FORMULAS}
     models["champion"] = champion
     results = training.results_table(models, measured)
     log.info("train and test results on %s\n%s", like_the_table, _as_text(results))

@@ -10,6 +10,7 @@ In the order in which they are used:
 - `judged`: labelled pairs of records about which somebody has said whether they are one person.
 - `regression`: what the models of the ladder look at, and how they are fitted.
 - `cut_offs`: from which score on a pair is a duplicate, and from which on somebody should look at it.
+- `tailoring`: a model for one table: what it learns from, and on which pairs its cut-offs are set.
 - `results`: how often a model errs, on the pairs it has learnt from and on others.
 """
 
@@ -19,6 +20,7 @@ from common.linkage.training.labelled import LABELLED, TEST, TRAIN, joined, ligh
 from common.linkage.training.regression import FORMULAS, Formula, fit
 from common.linkage.training.results import Results, evaluate, results_table
 from common.linkage.training.surroundings import SURROUNDINGS
+from common.linkage.training.tailoring import Tailoring, tailored
 from common.linkage.training.worlds import MIN_PEOPLE, generated_pairs
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Costs",
     "Formula",
     "Results",
+    "Tailoring",
     "evaluate",
     "fit",
     "generated_pairs",
@@ -40,5 +43,6 @@ __all__ = [
     "lineage",
     "part",
     "results_table",
+    "tailored",
     "with_cut_offs",
 ]

@@ -1,5 +1,6 @@
 """Golden pairs: what the shipped model makes of one idea each, from raw text to the decision, among distractors."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,26 @@ from common.linkage.standardise import standardise
 
 FIELDS = ("first_name", "last_name", "address")
 CROWD = sources.fake_people(200, 5).select(FIELDS)
+
+
+SCRIPTS = ("Cyrillic", "Greek", "Arabic", "Chinese", "Vietnamese")
+OUTCOMES_ELSEWHERE = {
+    "same": {
+        "Cyrillic": (25, 0, 0),
+        "Greek": (25, 0, 0),
+        "Arabic": (25, 0, 0),
+        "Chinese": (24, 1, 0),
+        "Vietnamese": (25, 0, 0),
+    },
+    "different": {
+        "Cyrillic": (0, 5, 10),
+        "Greek": (1, 6, 8),
+        "Arabic": (0, 7, 8),
+        "Chinese": (1, 9, 5),
+        "Vietnamese": (0, 7, 8),
+    },
+}
+"""How many pairs in other scripts become DUPLICATE, REVIEW and NEW; five of the different ones are relatives."""
 
 
 class Golden(NamedTuple):
@@ -87,3 +108,52 @@ def test_the_file_has_each_idea_once_and_every_outcome() -> None:
     assert len({golden.idea for golden in GOLDEN}) == len(GOLDEN)
     assert {golden.expected for golden in GOLDEN} == {"DUPLICATE", "REVIEW", "HOUSEHOLD", "NEW"}
     assert all(len(record) == len(FIELDS) for golden in GOLDEN for record in (golden.incoming, *golden.people))
+
+
+class Elsewhere(NamedTuple):
+    """One line of the file of pairs in other scripts."""
+
+    script: str
+    idea: str
+    expected: str
+    incoming: tuple[str | None, ...]
+    person: tuple[str | None, ...]
+
+
+def pairs_elsewhere() -> list[Elsewhere]:
+    lines = Path(__file__).with_name("golden_pairs_elsewhere.txt").read_text(encoding="utf-8").splitlines()
+    found = []
+    for line in lines:
+        if not line.startswith("#"):
+            script, idea, expected, *records = map(str.strip, line.split("|"))
+            one, other = (tuple(field.strip() or None for field in record.split(";")) for record in records)
+            found.append(Elsewhere(script, idea, expected, one, other))
+    return found
+
+
+def test_pairs_in_other_scripts() -> None:
+    """The figures of the README: all of these in one batch against all of their people and the crowd."""
+    pairs = pairs_elsewhere()
+    assert Counter(pair.script for pair in pairs) == dict.fromkeys(SCRIPTS, 40)
+    keys = [f"{number:03}" for number in range(len(pairs))]
+    batch = standardised([pair.incoming for pair in pairs], CROWD.slice(0, 0)).append_column(
+        "record_key", pa.array(keys)
+    )
+    batch = batch.append_column("quarantine_reason", pa.nulls(len(batch), pa.string()))
+    people = standardised([pair.person for pair in pairs])
+    people = people.append_column("person_id", pa.array(range(len(people)), pa.int64()))
+    nobody = pa.table({"record_key": pa.array([], pa.string()), "person_id": pa.array([], pa.int64())})
+    candidates = batch_pairs(batch, people, STARTING_MODEL, with_batch=False)
+    decisions = decide(batch, candidates, nobody, STARTING_MODEL).to_pylist()
+    outcomes: Counter[tuple[str, str, str]] = Counter()
+    for number, (pair, row) in enumerate(zip(pairs, decisions, strict=True)):
+        assert pair.expected == "different" or row["person_id"] == number, pair
+        outcomes[pair.expected, pair.script, row["decision"]] += 1
+    found = {
+        expected: {
+            script: tuple(outcomes[expected, script, decision] for decision in ("DUPLICATE", "REVIEW", "NEW"))
+            for script in SCRIPTS
+        }
+        for expected in OUTCOMES_ELSEWHERE
+    }
+    assert found == OUTCOMES_ELSEWHERE

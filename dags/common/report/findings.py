@@ -222,7 +222,7 @@ class Findings:
             runner_up = f"person {row['runner_up_person_id']}, score {row['runner_up_score']:.3f}"
         return Question(
             key=row["source_key"] if self.is_sweep else row["record_key"],
-            who=masked(row["first_name"], row["last_name"], row["address"]),
+            who=_who(row),
             candidate=candidate(row),
             score=row["score"],
             reason=row["reason"],
@@ -231,6 +231,11 @@ class Findings:
             runner_up=runner_up,
             commands=commands,
         )
+
+
+def _who(row: Row) -> str:
+    """The record, masked, with single spaces."""
+    return masked(*(" ".join((row[name] or "").split()) for name in ("first_name", "last_name", "address")))
 
 
 def _by_frequency(row: ReasonCount) -> tuple[int, str]:
@@ -263,7 +268,7 @@ def contributions(row: Row) -> dict[str, float]:
 
 def explained(row: Row) -> str:
     """One decision in one line, masked."""
-    who = masked(row["first_name"], row["last_name"], row["address"]) or "a record without any field"
+    who = _who(row) or "a record without any field"
     if row["score"] is None:
         return f"{who} is {candidate(row)}"
     why = evidence(row)

@@ -88,8 +88,8 @@ class Mail:
     def text(self) -> str:
         """The mail as plain text."""
         blocks = [self.headline, *self.lead, *(f"Warning: {warning}" for warning in self.warnings)]
-        blocks = [textwrap.fill(block, TEXT_WIDTH) for block in blocks]
-        blocks += [textwrap.fill(step, TEXT_WIDTH, initial_indent="- ", subsequent_indent="  ") for step in self.to_do]
+        blocks = [_filled(block) for block in blocks]
+        blocks += [_filled(step, initial_indent="- ", subsequent_indent="  ") for step in self.to_do]
         if self.link:
             blocks.append("{}: {}".format(*self.link))
         if self.numbers:
@@ -116,3 +116,8 @@ class Mail:
         for name, page in (self.attachments or {}).items():
             message.add_attachment(page, subtype="html", filename=name)
         return message
+
+
+def _filled(text: str, **indents: str) -> str:
+    """Lines of `TEXT_WIDTH`; a path or an address is never broken, so that it can be copied."""
+    return textwrap.fill(text, TEXT_WIDTH, break_long_words=False, break_on_hyphens=False, **indents)  # type: ignore[arg-type]

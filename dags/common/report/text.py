@@ -52,5 +52,7 @@ def _filled(paragraphs: Iterable[str]) -> list[str]:
     return [
         line
         for paragraph in paragraphs
-        for line in textwrap.wrap(paragraph, WIDTH, subsequent_indent="    ", break_long_words=False)
+        for line in textwrap.wrap(
+            paragraph, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
     ]

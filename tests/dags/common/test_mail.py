@@ -54,3 +54,10 @@ def test_the_message_has_text_html_pictures_and_pages_and_can_be_written_down() 
 
 def test_a_mail_can_be_stored_as_json() -> None:
     assert Mail.from_dict(MAIL.to_dict()) == MAIL
+
+
+def test_what_can_be_copied_stays_in_one_piece() -> None:
+    path = "/a-folder-with-hyphens/" * 10
+    mail = Mail("s", "h", lead=[f"SourceError: there is no file {path} at all"])
+    assert path in mail.text()
+    assert max(len(line) for line in mail.text().splitlines() if path not in line) <= 78

@@ -68,7 +68,7 @@ def certify(
                 reached = reached[reached != row]
             matches += len(reached)
             missing += [(row, int(other)) for other in reached if not _holds(found, row, int(other), right is None)]
-    if missing:  # at the very threshold the two Jaro-Winklers may differ in the last bit
+    if missing:  # The two implementations of Jaro-Winkler may differ in the last bit at the very threshold.
         ends = np.sort(missing, axis=1) if right is None else np.array(missing)
         scores = comparison_vectors(left, others, ends[:, 0], ends[:, 1], model)["score"].to_numpy()
         missing = [pair for pair, score in zip(missing, scores, strict=True) if score >= at]

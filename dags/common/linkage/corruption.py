@@ -398,7 +398,7 @@ def corrupt(
         (kind,) = rng.choices(left, weights=[FREQUENCIES[kind] for kind in left])
         left.remove(kind)
         changed = CORRUPTIONS[kind](record, rng)
-        # An error can also undo the one before: a letter dropped, then doubled.
+        # An error can undo the one before it, as when a dropped letter is doubled again.
         if changed in (record, original) or not (changed.first_name or changed.last_name):
             continue
         record = changed
@@ -408,7 +408,7 @@ def corrupt(
     return record, made
 
 
-# Each takes away what would tell the person; two of them would leave a stranger.
+# Each of these takes away something that a person is known by. Two of them would leave a stranger.
 _UNLINKING = frozenset(
     {
         Corruption.MARRIED,

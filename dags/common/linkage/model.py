@@ -144,7 +144,7 @@ class LinkageModel:
             "review_at": self.review_at,
             "margin": self.margin,
         }
-        # Left out where it says nothing new, so that models stored before it was thought of keep their versions.
+        # Left out where it is false, so that models stored before it existed keep their versions.
         return content | ({"inserts_relatives": True} if self.inserts_relatives else {})
 
     @classmethod

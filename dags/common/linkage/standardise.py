@@ -28,11 +28,12 @@ STANDARDISED = ("first_name_std", "last_name_std", "address_std", "generation_st
 MAX_FIELD_CHARACTERS = 1_000
 """Longest raw text of one field that is looked at, in characters; `validation` quarantines longer ones."""
 
-# Removed, so that O'Brien with any apostrophe and OBrien are one name. NFKC would make spaces of some.
+# Apostrophes are removed, so that O'Brien with any of them and OBrien are one name. This must come before NFKC, which
+# would make spaces of some of them.
 _APOSTROPHES = dict.fromkeys(map(ord, "'`´‘’‚‛ʹʻʼʽˈ′‵＇"))  # noqa: RUF001
 
-# Written where a field is not filled in. Null, Na and None are surnames of living people, so only an
-# address may be missing by these words; a name may not.
+# People write these words where they have nothing to fill in. Null, Na and None are surnames of living people, so they
+# mean a missing value in an address only, and not in a name.
 _MISSING_NAMES = _words(
     "unknown|not known|not provided|not available|not applicable|not given|no name|noname|no first name|"
     "no last name|name unknown|first name unknown|last name unknown|name withheld",
@@ -43,11 +44,12 @@ _MISSING_ADDRESSES = _words(
     "no address|address unknown|unknown address|no fixed address|no fixed abode|nfa|homeless|same as above",
     "|",
 )
-# Told by their punctuation, before it is dropped: "n/a" is missing, a person named N. A. is not.
+# These are told by their punctuation, so they are looked for before it is dropped: "n/a" means that a value is missing,
+# but a person may be called N. A.
 _MISSING_MARKS = _words("n/a|#n/a|<na>|n.a|n/k|(null)|<null>|[null]|(none)|<none>|\\n", "|")
 
-# Before and after a name, taken away only while something else remains: Dr Dre keeps "dre", Mr T keeps "t".
-# Left out because they are common names too: lord, king, judge, major, hon, ma, do, jd, v.
+# Titles before and after a name are taken away as long as something else remains: Dr Dre keeps "dre", Mr T keeps "t".
+# Lord, king, judge, major, hon, ma, do, jd and v are not in these lists because they are common names too.
 _HONORIFICS = _words(
     "mr mrs ms miss mx dr prof professor sir dame rev reverend capt captain sgt lt mme mlle herr frau sr sra srta"
 )
@@ -68,11 +70,11 @@ _GENERATIONS = {
 _DEGREES = _words("phd md dds dvm esq esquire mba cpa obe mbe cbe")
 _SUFFIXES = _DEGREES | _GENERATIONS.keys()
 
-# Part of a longer name only: Saint-Pierre is St. Pierre, but Eva Marie Saint stays.
+# These words are shortened only as a part of a longer name: Saint-Pierre is St. Pierre, but Eva Marie Saint stays.
 _NAME_WORDS = {"saint": "st", "sainte": "ste"}
 
-# Always the short form. It leaves more weight to the words that tell addresses apart, and makes the street
-# of "12 St Mary St" and its saint the same word, so that nobody has to guess which one is meant.
+# Addresses are always written in the short form. That leaves more weight to the words that tell addresses apart. It
+# also makes one word of the saint and the street in "12 St Mary St", so that nobody has to guess which one is meant.
 _ADDRESS_WORDS = {
     long: short
     for short, longs in {
@@ -184,7 +186,7 @@ def _ascii(text: str) -> str:
     text = text.translate(_APOSTROPHES)
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-        # Symbols would be spelt out (an emoji becomes ":grinning:"), which is nobody's name.
+        # Transliteration would spell symbols out: an emoji becomes ":grinning:", which is nobody's name.
         text = "".join(" " if unicodedata.category(character).startswith("S") else character for character in text)
         # Transliteration writes apostrophes for some letters.
         text = anyascii(text).translate(_APOSTROPHES)
@@ -242,7 +244,7 @@ def standardise_address(text: str | None) -> str | None:
     if text.strip() in _MISSING_MARKS:
         return None
     text = _DOTTED_LETTERS.sub(lambda match: match[0].replace(".", ""), text)  # N.Y. -> ny
-    # Backwards, since what a word means depends on the word after it, in its final form.
+    # The words are read backwards, since what a word means depends on the final form of the word after it.
     words: list[str] = []
     following = ""
     for word in reversed(_WORDS_AND_HASH.findall(_PO_BOX.sub("po box", text))):

@@ -71,9 +71,10 @@ def _shortened(text: str) -> dict[str, object]:
 
 def _storable(text: str) -> str:
     try:
-        # Readers mark a byte that is no UTF-8 with a lone surrogate (PEP 383): back to bytes, then shown as \xff.
+        # Readers mark a byte that is not UTF-8 with a lone surrogate (PEP 383). It becomes that byte again, and is then
+        # shown as \xff.
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # a lone surrogate of another origin, such as "\ud800" in JSON
+    except UnicodeEncodeError:  # There is a lone surrogate of another origin, such as "\ud800" in JSON.
         text = text.encode("utf-8", "backslashreplace").decode()
     return text.replace("\0", _NUL_SHOWN)
 

@@ -196,12 +196,12 @@ def load(name: str) -> People:
 # Ours ---------------------------------------------------------------------------------------------------------------
 
 
-def by_model(people: People, model: LinkageModel, *, rule: bool = True) -> Found:
+def by_model(people: People, model: LinkageModel, *, rule: bool = True, at: float = NEAR) -> Found:
     """Our search and model, and the rules about clear differences."""
     records = standardise(people.records)
     sides = [np.arange(len(records))] * 2 if people.within else sides_of(people)
     left, right = (records.take(pa.array(side)) for side in sides)
-    near = candidate_pairs(left, None if people.within else right, model, min(NEAR, model.review_at))
+    near = candidate_pairs(left, None if people.within else right, model, min(at, model.review_at))
     rows = near["left_row"].to_numpy(), near["right_row"].to_numpy()
     household, apart = clear_differences(
         left, right, *rows, {name: near[name].to_numpy() for name in COMPARISON_VECTOR}
@@ -276,7 +276,7 @@ def retrained(people: People, seed: int = 0) -> LinkageModel:
     strangers = np.random.default_rng(seed).choice(everyone, len(everyone) // 3, replace=False)
     known = people.only(people.is_duplicate | ~np.isin(people.person, strangers))
     played = People(known.records, known.person, known.is_duplicate, within=False)
-    near = by_model(played, STARTING_MODEL).pairs
+    near = by_model(played, STARTING_MODEL, at=NEAR / 10).pairs
     pairs = np.unique(np.concatenate([near, played.true_pairs()]), axis=0)
     sides = {"left": pairs[:, 0], "right": pairs[:, 1]}
     columns = {

@@ -66,7 +66,7 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     Each curve is a sum of ramps between neighbouring knots. A ramp whose weight comes out negative would make the
     curve fall; it is dropped and the rest fitted again, until none is left. Pairs with a clear
     difference are left out: a rule decides them, and they would only teach the regression to mistrust every changed
-    first name.
+    first name. They are kept where all others are of one kind, as in a small set of judgements.
 
     Args:
         formula: what to look at.
@@ -77,7 +77,10 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     """
     from sklearn.linear_model import LogisticRegression  # two seconds, and most runs fit nothing
 
-    pairs = pairs.filter(pc.and_not(pc.equal(pairs["split"], TRAIN), pc.or_(pairs["household"], pairs["apart"])))
+    pairs = pairs.filter(pc.equal(pairs["split"], TRAIN))
+    undecided = pairs.filter(pc.invert(pc.or_(pairs["household"], pairs["apart"])))
+    if len(undecided["is_match"].unique()) > 1:
+        pairs = undecided
     vectors = vectors_of(pairs, formula.swapped)
     names, features = zip(*_features(formula, vectors), strict=True)
     matrix, labels, weight_of_pair = np.column_stack(features), pairs["is_match"].to_numpy(), pairs["weight"].to_numpy()

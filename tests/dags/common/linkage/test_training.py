@@ -354,6 +354,13 @@ def test_households_test_pairs_and_light_pairs_teach_little() -> None:
     assert plain.score(alike) > once.score(alike) > heavy.score(alike)
 
 
+def test_clear_differences_are_learnt_from_where_there_is_nothing_else() -> None:
+    """So it is with a few judgements: everybody who is somebody else has another name."""
+    rows = [{"is_match": True}] * 5 + [{"apart": True, "first_name": 0.3}, {"household": True, "first_name": 0.4}]
+    model = training.fit(SHIPPED, labelled(rows))
+    assert model.curve("first_name").log_odds[-1] > 0.5
+
+
 def test_pairs_of_one_kind_cannot_be_fitted() -> None:
     with pytest.raises(ValueError, match="class"):
         training.fit(SHIPPED, labelled([{"is_match": True}] * 9))

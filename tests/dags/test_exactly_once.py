@@ -425,7 +425,8 @@ def test_the_dag_and_the_upkeep_need_no_more_than_their_roles_have(
     run(given(), "run 1")
     with psycopg.connect(people_db) as owner:
         owner.execute("INSERT INTO dedupe.people (first_name, last_name, address) VALUES ('A', 'B', '1 C Rd')")
-    numbers = run(given(), "run 2")
+    (incoming / "new.csv").write_text("first_name,last_name,address\nA,B,1 C Rd\nZebulon,Quill,7 Fir Court\n")
+    numbers = run(given(source=f"{incoming}/"), "run 2")
     run(given(source="people"), "run 3")
     assert numbers["inserted"] > 0
 

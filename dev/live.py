@@ -13,14 +13,14 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from launch import DAG, GRACE_SECONDS, ROOT, airflow, environment, people_db_connection, write_keys
-from login import make_passwords, password_of
+from login import USERS, make_passwords, password_of
 from postgres import Server
 
 COMPONENTS = {
@@ -34,7 +34,9 @@ COMPONENTS = {
 class Live:
     """Airflow's api-server, scheduler and dag-processor, with databases of their own in ``server``."""
 
-    def __init__(self, home: Path, server: Server, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Path, server: Server, env: Mapping[str, str] | None = None, users: Mapping[str, str] = USERS
+    ) -> None:
         self.home = home
         self.dags = home / "dags"
         self.incoming = home / "incoming"
@@ -50,11 +52,12 @@ class Live:
         # With what numba has compiled there: that takes a minute.
         shutil.copytree(ROOT / "dags", self.dags, ignore=shutil.ignore_patterns(".mypy_cache"))
         write_keys(home)
-        make_passwords(home)
+        make_passwords(home, users)
         self.env = {
             **os.environ,
             **environment(home, int(self.address.rpartition(":")[2])),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in users.items()),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres@/{metadata}?host={server.socket_folder}",
             "AIRFLOW_CONN_PEOPLE_DB": people_db_connection(server.socket_folder, self.people_database),
             "DEDUPE_SOURCE_ROOTS": str(self.incoming),

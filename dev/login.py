@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 USERS = {"admin": "admin", "reviewer": "user"}
@@ -13,11 +14,11 @@ def passwords_file(home: Path) -> Path:
     return home / "passwords.json"
 
 
-def make_passwords(home: Path) -> dict[str, str]:
+def make_passwords(home: Path, users: Iterable[str] = USERS) -> dict[str, str]:
     """Give every user who has none a password, kept in a file that only its owner reads; returns the new ones."""
     file = passwords_file(home)
     known = json.loads(file.read_text()) if file.exists() else {}
-    fresh = {user: secrets.token_urlsafe(12) for user in USERS if user not in known}
+    fresh = {user: secrets.token_urlsafe(12) for user in users if user not in known}
     if fresh:
         unfinished = file.with_suffix(".new")
         unfinished.touch(mode=0o600)

@@ -3,9 +3,16 @@
 from airflow.plugins_manager import AirflowPlugin
 from common.alerts import RunQueued
 from common.pages.app import PREFIX, pages
-from common.pages.links import REPORT_ROUTE, ReportLink, root
+from common.pages.links import REPORT_ROUTE, REVIEW_ROUTE, RUN_REVIEW_ROUTE, ReportLink, root
 from common.settings import ALLOWED_HOSTS
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+REVIEW_ICON = (
+    "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='{colour}' "
+    "stroke-width='2' stroke-linecap='round'><circle cx='8' cy='8' r='3.5'/><path d='M2 20c0-4 2.7-6 6-6s6 2 6 6"
+    "M15 9l2.5 2.5L22 6'/></svg>"
+)
+"""A person and a tick, in the colour of the other icons beside it."""
 
 
 class DedupePeoplePlugin(AirflowPlugin):
@@ -25,5 +32,20 @@ class DedupePeoplePlugin(AirflowPlugin):
             "href": f"{root()}{PREFIX.strip('/')}/report?dag_id={{DAG_ID}}&run_id={{RUN_ID}}",
             "destination": "dag_run",
             "url_route": REPORT_ROUTE,
-        }
+        },
+        {
+            "name": "Review",
+            "href": f"{root()}{PREFIX.strip('/')}/review/?run_id={{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": RUN_REVIEW_ROUTE,
+        },
+        {
+            "name": "Review",
+            "href": f"{root()}{PREFIX.strip('/')}/review/",
+            "destination": "nav",
+            "url_route": REVIEW_ROUTE,
+            "nav_top_level": True,
+            "icon": REVIEW_ICON.format(colour="%231f3a5f"),
+            "icon_dark_mode": REVIEW_ICON.format(colour="%23dbe6f5"),
+        },
     ]

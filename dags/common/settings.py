@@ -127,6 +127,21 @@ FLIPS_AMONG, FLIP_EXAMPLES = 1_000, 5
 LOCK_TIMEOUT = timedelta(minutes=5)
 """How long `load` waits for other writers before it fails and is retried."""
 
+REVIEW_LOCK_TIMEOUT = timedelta(seconds=2)
+"""How long an answer of a reviewer waits for other writers, such as `load`, before the page tries it again."""
+
+REVIEW_CLAIM = timedelta(minutes=5)
+"""How long a question that stands on one screen is offered on no other one."""
+
+FOUND_PEOPLE = 10
+"""How many people are shown to whoever looks somebody up."""
+
+FOUND_BELOW = 10
+"""They are shown from this many times below `review_at` on: who comes near, and that nobody comes nearer."""
+
+MAX_FOUND = 200_000
+"""Pairs beyond which looking somebody up gives up and asks for more of the name or the address."""
+
 MIGRATION_LOCK_TIMEOUT = timedelta(seconds=10)
 """How long a migration waits for a table, and lets others wait behind it, before it fails and is retried."""
 

@@ -1,31 +1,25 @@
 """What people see: every page of the DAG in Airflow's UI, in a real browser against a running Airflow."""
 
 import json
-import os
 import re
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from launch import DAG
 from live import Live
-from login import password_of
-from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from postgres import Server
+from visitor import CHROMIUM, Visitor, browsing
 
-CHROMIUM = shutil.which("chromium")
 ROWS = "first_name,last_name,address\nAnn,Smith,12 Main St\nAnne,Smith,12 Main Street\nBob,Jones,7 Oak Ave\n,,nowhere\n"
 PATIENCE = 300  # seconds, for a run on a busy machine
 TASKS = (
     *("ingest", "standardise", "plan_shards", "training_pairs", "fit_models", "choose_model"),
     *("compare", "canaries", "decide", "load", "report"),
 )
-PICTURES = Path(os.environ.get("PICTURES", "/nonexistent"))
-"""Folder for a picture of every page, to look at."""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 
@@ -42,40 +36,8 @@ def live(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> Iterator
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with browsing() as browser:
         yield browser
-        browser.close()
-
-
-class Visitor:
-    """Somebody who is logged in and notes whatever goes wrong on a page."""
-
-    def __init__(self, browser: Browser, live: Live, user: str) -> None:
-        self.page: Page = browser.new_page(viewport={"width": 1300, "height": 900}, base_url=live.address)
-        self.wrong: list[str] = []
-        self.page.on("response", self._note)
-        self.page.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
-        self.page.goto("/")
-        self.page.get_by_label("Username").fill(user)
-        self.page.get_by_label("Password").fill(password_of(user, live.home))
-        self.page.keyboard.press("Enter")
-        expect(self.page.get_by_role("link", name="Dags").first).to_be_visible()
-        self.wrong.clear()  # before the login everything is refused
-
-    def _note(self, response: Response) -> None:
-        # Airflow itself asks for a file that its package does not hold.
-        if response.status >= 400 and not response.url.endswith("/static/wasm/sqlparser_rs_wasm.js"):
-            self.wrong.append(f"{response.status} {response.url}")
-
-    def open(self, path: str) -> Page:
-        """Open a page, wait until it has all it wants, and take its picture if pictures are wanted."""
-        self.page.goto(path)
-        self.page.wait_for_load_state("networkidle")
-        if PICTURES.is_dir():
-            self.page.screenshot(path=PICTURES / f"{quote(path.strip('/'), safe='') or 'home'}.png")
-        return self.page
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +58,7 @@ def run_id(admin: Visitor, live: Live) -> str:
     source.fill(str(live.incoming / "new.csv"))
     form.get_by_role("button", name="Invented records").click()
     expect(form.locator("[name=element_rows]")).to_be_visible()
-    if PICTURES.is_dir():
-        page.screenshot(path=PICTURES / "trigger form.png")
+    admin.picture("trigger form")
     form.get_by_role("button", name="Trigger").click()
     (run,) = live.wait(lambda: [run for (run,) in live.metadata("SELECT run_id FROM dag_run")], PATIENCE)
     live.wait_for(run, seconds=PATIENCE)
@@ -170,8 +131,7 @@ def test_the_report_opens_on_the_page_of_its_run(run_id: str, admin: Visitor) ->
     page = admin.open(f"/dags/{DAG}/runs/{quote(run_id)}")
     page.get_by_title("Report", exact=True).click()
     expect(page.frame_locator("iframe").get_by_role("heading").first).to_be_visible()
-    if PICTURES.is_dir():
-        page.screenshot(path=PICTURES / "report in the run.png")
+    admin.picture("report in the run")
     assert admin.wrong == []
 
 

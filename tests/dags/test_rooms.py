@@ -25,10 +25,11 @@ MAY_IMPORT = {
     "events": {"settings"},
     "alerts": {*LEAVES, "mail", "pages", "report"},
     "default_args": {*LEAVES, "alerts"},
-    "pages": {*LEAVES, "report"},
+    "pages": {*LEAVES, "people_db", "report", "review"},
     "pipeline": {*LEAVES, "linkage", "people_db", "report", "run_report", "sources"},
     "retraining": {*LEAVES, "linkage", "people_db", "sources"},
-    "upkeep": {*LEAVES, "arrow_xcom", "people_db", "pipeline"},
+    "review": {*LEAVES, "linkage", "people_db", "pipeline"},
+    "upkeep": {*LEAVES, "arrow_xcom", "people_db", "pipeline", "review"},
     "dedupe_people": {"alerts", "default_args", "events", "pages", "pipeline", "retraining", "table_task"},
 }
 

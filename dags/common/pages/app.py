@@ -12,6 +12,7 @@ from common.settings import DAG_ID
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.middleware.base import RequestResponseEndpoint
     from starlette.types import Receive, Scope, Send
 
 PREFIX = "/dedupe-people"
@@ -37,9 +38,12 @@ def make_app() -> "FastAPI":
     from fastapi import Depends, FastAPI
     from fastapi.responses import HTMLResponse
 
+    from common.pages import review
     from common.report.paths import report_paths
 
     app = FastAPI(title="dedupe-people", docs_url=None, redoc_url=None, openapi_url=None)
+    _guard(app)
+    app.include_router(review.router)
     may_read_runs = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID))
 
     @app.get("/report", dependencies=[may_read_runs])
@@ -47,20 +51,49 @@ def make_app() -> "FastAPI":
         """The report of a run, as it lies in the folder of reports."""
         page = report_paths(run_id).html
         if dag_id != DAG_ID:
-            return HTMLResponse(_NO_REPORT.format(f"Only runs of {DAG_ID} have a report here."), 404, REPORT_HEADERS)
+            message = f"Only runs of {DAG_ID} have a report here."
+            return HTMLResponse(_NOTHING.format(title="No report", text=message), 404, REPORT_HEADERS)
         if not page.exists():
             message = "This run has no report yet: its last task but one, <em>report</em>, writes it."
-            return HTMLResponse(_NO_REPORT.format(message), 404, REPORT_HEADERS)
+            return HTMLResponse(_NOTHING.format(title="No report", text=message), 404, REPORT_HEADERS)
         return HTMLResponse(page.read_text(encoding="utf-8"), headers=REPORT_HEADERS)
 
     return app
 
 
-_NO_REPORT = """<!doctype html>
+def _guard(app: "FastAPI") -> None:
+    """What holds for every answer: its headers, errors of ours as one line, and a page where a page was asked for."""
+    from fastapi import HTTPException, Request
+    from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+    from common.errors import DedupePeopleError, TransientError
+    from common.pages.review import HEADERS
+
+    @app.middleware("http")
+    async def add_headers(request: Request, call_next: "RequestResponseEndpoint") -> Response:
+        answer = await call_next(request)
+        for name, text in HEADERS.items():
+            answer.headers.setdefault(name, text)
+        return answer
+
+    @app.exception_handler(DedupePeopleError)
+    def tell(_: Request, error: DedupePeopleError) -> Response:
+        return JSONResponse({"detail": str(error)}, 503 if isinstance(error, TransientError) else 409)
+
+    @app.exception_handler(HTTPException)
+    def refuse(request: Request, error: HTTPException) -> Response:
+        if "text/html" in request.headers.get("Accept", ""):
+            advice = {401: "Log in to Airflow first.", 403: f"Whoever may only read {DAG_ID} may not see names."}
+            page = _NOTHING.format(title="Not for you", text=advice.get(error.status_code, error.detail))
+            return HTMLResponse(page, error.status_code, error.headers)
+        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+
+_NOTHING = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<title>no report</title>
+<title>{title}</title>
 <style>:root {{ color-scheme: light dark }} body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem }}</style>
-<p>{}</p>
+<p>{text}</p>
 </html>
 """

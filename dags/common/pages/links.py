@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Operator
 
 REPORT_ROUTE = "report"
+REVIEW_ROUTE = "review"
+RUN_REVIEW_ROUTE = "review-run"
 
 
 def base_url() -> str:
@@ -30,6 +32,11 @@ def run_page(dag_id: str, run_id: str) -> str:
 def report_page(dag_id: str, run_id: str) -> str:
     """The page of a run with the report open in it, below `root()` or `base_url()`."""
     return f"{run_page(dag_id, run_id)}/plugin/{REPORT_ROUTE}"
+
+
+def review_page(dag_id: str, run_id: str) -> str:
+    """The page of a run with its open questions in it, below `root()` or `base_url()`."""
+    return f"dags/{dag_id}/runs/{quote(run_id, safe='')}/plugin/{RUN_REVIEW_ROUTE}"
 
 
 class ReportLink(BaseOperatorLink):

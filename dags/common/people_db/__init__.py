@@ -5,6 +5,7 @@
     people       who is stored, in shards for comparing; standardised columns
     batches      what was decided about records, quarantine, sweeps, undoing
     judgements   what people said about decisions
+    questions    open questions: who is asked which, and what was answered
     models       the champion and those before it
 
 It reads and writes, and knows nothing of how records are compared: `pipeline` does that, inside of a transaction that
@@ -30,8 +31,16 @@ from common.people_db.batches import (
     write_batch,
 )
 from common.people_db.connection import Transaction, transaction, writing
-from common.people_db.judgements import judge, judged_pairs
-from common.people_db.models import champion, last_training, model_results, promote_stored, store_challenger
+from common.people_db.judgements import judge, judged_pairs, take_back
+from common.people_db.models import (
+    champion,
+    deciding_model,
+    last_training,
+    model_results,
+    promote_challenger,
+    promote_stored,
+    store_challenger,
+)
 from common.people_db.people import (
     KNOWN,
     PEOPLE,
@@ -49,6 +58,26 @@ from common.people_db.people import (
     store_standardised,
     unstandardised_people,
 )
+from common.people_db.questions import (
+    Answer,
+    Asked,
+    QuestionKey,
+    Reviewer,
+    Spelling,
+    answer_of,
+    begun_batch,
+    claim,
+    claim_next,
+    decided_key,
+    history,
+    open_keys,
+    progress,
+    question,
+    release,
+    skip,
+    spellings,
+    stands_for,
+)
 from common.run_report import SWEEP
 
 __all__ = [
@@ -57,16 +86,28 @@ __all__ = [
     "PEOPLE",
     "STORED_DECISIONS",
     "SWEEP",
+    "Answer",
+    "Asked",
     "Batch",
+    "QuestionKey",
+    "Reviewer",
     "Shard",
+    "Spelling",
     "Transaction",
+    "answer_of",
     "anybody_not_from",
     "batch_decisions",
     "batches_before",
+    "begun_batch",
     "champion",
     "changed_people",
+    "claim",
+    "claim_next",
     "count_people",
     "count_relatives",
+    "decided_key",
+    "deciding_model",
+    "history",
     "is_empty",
     "judge",
     "judged_pairs",
@@ -78,17 +119,26 @@ __all__ = [
     "mark_duplicates",
     "model_results",
     "note_files",
+    "open_keys",
     "people_as_records",
     "plan_shards",
+    "progress",
+    "promote_challenger",
     "promote_stored",
     "quarantine_counts",
+    "question",
     "read_people",
     "recent_decisions",
+    "release",
     "sample_people",
+    "skip",
+    "spellings",
+    "stands_for",
     "store_canaries",
     "store_challenger",
     "store_standardised",
     "stored_report",
+    "take_back",
     "transaction",
     "undo_batch",
     "unstandardised_people",

@@ -6,6 +6,7 @@ SQL is fixed text, values are bound, and the schema's name is bound too, as the 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 import psycopg
@@ -65,15 +66,15 @@ def transaction() -> Iterator[Transaction]:
 
 
 @contextmanager
-def writing() -> Iterator[Transaction]:
+def writing(patience: timedelta = LOCK_TIMEOUT) -> Iterator[Transaction]:
     """A transaction during which other writers to people wait; readers go on.
 
     Raises:
-        PeopleDbUnreachable: no connection, it was lost, or others have been writing for longer than `LOCK_TIMEOUT`.
+        PeopleDbUnreachable: no connection, it was lost, or others have been writing for longer than `patience`.
         PeopleDbError: as `transaction`.
     """
     with transaction() as connection:
-        milliseconds = str(int(LOCK_TIMEOUT.total_seconds() * 1000))
+        milliseconds = str(int(patience.total_seconds() * 1000))
         connection.execute("SELECT set_config('lock_timeout', %s, true)", [milliseconds])
         connection.execute("LOCK TABLE people IN SHARE ROW EXCLUSIVE MODE")
         yield connection

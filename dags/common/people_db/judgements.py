@@ -10,7 +10,9 @@ from common.people_db.people import insert_people
 from common.run_report import SWEEP
 
 
-def judge(connection: Transaction, batch_id: str, record_key: str, person_id: int | None) -> None:
+def judge(
+    connection: Transaction, batch_id: str, record_key: str, person_id: int | None, judged_by: str | None = None
+) -> None:
     """Turn a decision round, and store that as a judgement; a decision that says so already is left as it is.
 
     Somebody new is inserted as the record arrived, not standardised yet.
@@ -20,6 +22,7 @@ def judge(connection: Transaction, batch_id: str, record_key: str, person_id: in
         batch_id: the batch of the decision.
         record_key: the record that was decided.
         person_id: who it is a duplicate of, or None: it is somebody new, and inserted.
+        judged_by: name of the user who says so; None: the role of the connection.
 
     Raises:
         PeopleDbError: there is no such decision or person, the record is a person already, or decisions about other
@@ -39,12 +42,61 @@ def judge(connection: Transaction, batch_id: str, record_key: str, person_id: in
     if before == after and person_id in (None, matched):
         return
     judged = matched if person_id is None else person_id
-    _store_judgement(connection, batch_id, record_key, judged, is_match=person_id is not None)
+    _store_judgement(connection, (batch_id, record_key), judged, judged_by, is_match=person_id is not None)
     new_person = _insert_judged(connection, batch_id, record_key) if person_id is None else person_id
     _turn_round(connection, (batch_id, record_key), after, new_person, keep_evidence=person_id in (None, matched))
     if before == Decision.NEW:
         _remove_judged(connection, batch_id, record_key, new_person)
     _count_again(connection, batch_id)
+
+
+def take_back(connection: Transaction, judged_by: str) -> tuple[str, str] | None:
+    """Undo a user's last answer to an open question: it is open again, and the judgement trains no model.
+
+    Args:
+        connection: within `writing`.
+        judged_by: name of the user.
+
+    Returns:
+        Batch and record key of the question; None if there is no (other) answer of this user to take back.
+
+    Raises:
+        PeopleDbError: somebody has judged the same decision since, or decisions about other records point at the
+            person that was inserted for it.
+    """
+    row = connection.execute(
+        """
+        SELECT j.judgement_id, batch_id, record_key, d.decision,
+               EXISTS (SELECT FROM judgements AS later
+                       WHERE (later.batch_id, later.record_key) = (j.batch_id, j.record_key)
+                         AND later.judgement_id > j.judgement_id)
+        FROM judgements AS j JOIN decisions AS d USING (batch_id, record_key)
+        WHERE j.judged_by = %s AND j.decision_before->>'decision' = 'REVIEW' ORDER BY j.judgement_id DESC LIMIT 1
+        """,
+        [judged_by],
+    ).fetchone()
+    if row is None:
+        return None
+    judgement_id, batch_id, record_key, now, judged_since = row
+    if judged_since:
+        raise PeopleDbError(f"somebody else has judged record {record_key} since")
+    if now == Decision.NEW:
+        _remove_judged(connection, batch_id, record_key, None)
+    connection.execute(
+        """
+        UPDATE decisions AS d
+        SET decision = b.decision, reason = b.reason, score = b.score, vector = b.vector,
+            person_id = (SELECT p.person_id FROM people AS p WHERE p.person_id = b.person_id), -- may be gone meanwhile
+            contributions = b.contributions, matched_record_key = b.matched_record_key,
+            runner_up_person_id = b.runner_up_person_id, runner_up_score = b.runner_up_score, margin = b.margin
+        FROM judgements AS j, jsonb_populate_record(NULL::decisions, j.decision_before) AS b
+        WHERE j.judgement_id = %s AND (d.batch_id, d.record_key) = (j.batch_id, j.record_key)
+        """,
+        [judgement_id],
+    )
+    connection.execute("DELETE FROM judgements WHERE judgement_id = %s", [judgement_id])
+    _count_again(connection, batch_id)
+    return batch_id, record_key
 
 
 def _turn_round(
@@ -83,18 +135,24 @@ def _count_again(connection: Transaction, batch_id: str) -> None:
 
 
 def _store_judgement(
-    connection: Transaction, batch_id: str, record_key: str, person_id: int | None, *, is_match: bool
+    connection: Transaction, decided: tuple[str, str], person_id: int | None, judged_by: str | None, *, is_match: bool
 ) -> None:
+    """Store what was said about a decision (batch and record key), and what that decision was before."""
+    batch_id, record_key = decided
     stored = connection.execute(
         """
         INSERT INTO judgements (left_first_name, left_last_name, left_address, right_first_name, right_last_name,
-                                right_address, is_match, batch_id, record_key)
+                                right_address, is_match, batch_id, record_key, judged_by, decision_before)
         SELECT d.first_name, d.last_name, d.address, p.first_name, p.last_name, p.address, %(match)s, d.batch_id,
-               d.record_key
+               d.record_key, coalesce(%(by)s, current_user),
+               jsonb_build_object('decision', d.decision, 'reason', d.reason, 'person_id', d.person_id,
+                                  'matched_record_key', d.matched_record_key, 'score', d.score, 'vector', d.vector,
+                                  'contributions', d.contributions, 'runner_up_person_id', d.runner_up_person_id,
+                                  'runner_up_score', d.runner_up_score, 'margin', d.margin)
         FROM decisions AS d LEFT JOIN people AS p ON p.person_id = %(person)s
         WHERE d.batch_id = %(batch)s AND d.record_key = %(key)s AND (p.person_id IS NOT NULL OR NOT %(match)s)
         """,
-        {"match": is_match, "person": person_id, "batch": batch_id, "key": record_key},
+        {"match": is_match, "person": person_id, "batch": batch_id, "key": record_key, "by": judged_by},
     )
     if not stored.rowcount:
         raise PeopleDbError(f"there is no person {person_id}")
@@ -116,8 +174,8 @@ def _insert_judged(connection: Transaction, batch_id: str, record_key: str) -> i
     return insert_people(connection, record, batch_id)[record_key]
 
 
-def _remove_judged(connection: Transaction, batch_id: str, record_key: str, person_id: int) -> None:
-    """Remove the person that was inserted for a record which turned out to be `person_id`."""
+def _remove_judged(connection: Transaction, batch_id: str, record_key: str, person_id: int | None) -> None:
+    """Remove the person that was inserted for a record, which is `person_id` instead, or asked about again."""
     leaning = dict(
         connection.execute(
             """
@@ -131,7 +189,7 @@ def _remove_judged(connection: Transaction, batch_id: str, record_key: str, pers
     if leaning:
         raise PeopleDbError(f"other records were decided to be the person of {record_key}: {each(leaning)}")
     removed = connection.execute(
-        "DELETE FROM people WHERE record_key = %s AND person_id <> %s RETURNING person_id", [record_key, person_id]
+        "DELETE FROM people WHERE record_key = %s AND person_id IS DISTINCT FROM %s", [record_key, person_id]
     )
     if not removed.rowcount:
         raise PeopleDbError(f"record {record_key} is person {person_id} itself, or its person is gone")

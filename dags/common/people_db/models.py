@@ -15,6 +15,13 @@ def champion(run_id: str) -> LinkageModel:
         return _champion(connection, run_id)
 
 
+def deciding_model() -> LinkageModel:
+    """The champion; before a first run has made it that, the shipped model. Nothing is stored."""
+    with transaction() as connection:
+        row = connection.execute("SELECT content FROM models WHERE champion").fetchone()
+        return LinkageModel.from_dict(row[0]) if row else STARTING_MODEL
+
+
 def _champion(connection: Transaction, run_id: str) -> LinkageModel:
     row = connection.execute("SELECT content FROM models WHERE champion").fetchone()
     if row:

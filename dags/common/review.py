@@ -1,0 +1,386 @@
+"""Clerical review: what people are asked, in words, and what becomes of their answers.
+
+The page in Airflow's UI (`pages.review`) and the commands of `dev/upkeep` are two ways to see the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any
+
+from common import people_db
+from common.people_db import Answer, Asked, QuestionKey, Reviewer
+from common.settings import FOUND_BELOW, FOUND_PEOPLE, MAX_FOUND, REVIEW_CLAIM, REVIEW_LOCK_TIMEOUT
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from common.linkage.model import LinkageModel
+
+FIELDS = ("first_name", "last_name", "address")
+
+Marked = list[tuple[str, bool]]
+"""A text in pieces, and whether each piece differs from the text that it is compared with."""
+
+_ALIKE_ENOUGH = 0.5
+"""Of two texts that have less in common than this share of their characters, all is marked."""
+
+_WHY = {
+    "BORDERLINE": "The score of {score} lies between the cut-offs: from {review_at} on somebody is asked, "
+    "from {accept_at} on a record counts as a duplicate.",
+    "HOUSEHOLD": "They live at the same address under the same last name, but the first name or the generation "
+    "(jr, sr) is another one. Mostly that is a relative.",
+    "THIN_MARGIN": "Two known people fit about equally well: one scores {score}, the other {runner_up_score}.",
+    "LATER_SPELLING": "The record is like a later spelling of this person, but not like the first one.",
+    "OPEN_QUESTION": "The record is like another one that waits for an answer.",
+}
+
+_TERMS = {
+    "first_name": "First name",
+    "last_name": "Last name",
+    "address": "Address as a whole",
+    "address_words": "Words of the address",
+    "address_numbers": "Numbers of the address",
+    "swapped": "Names swapped",
+    "intercept": "Before comparing",
+}
+_LEVELS = ((1.0, "the same"), (0.93, "nearly the same"), (0.85, "alike"), (0.7, "a little alike"), (0.0, "different"))
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a score: its name and what was found, in words, and the log-odds that it adds."""
+
+    name: str
+    found: str
+    log_odds: float
+
+
+@dataclass(frozen=True)
+class Written:
+    """A spelling, marked where it differs from the record that is asked about, and where it came from."""
+
+    first_name: Marked
+    last_name: Marked
+    address: Marked
+    source: str
+    seen_at: datetime
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A person whom a record may be: all spellings, their own row first; with the score and its terms if known.
+
+    `household`: whether the two are known to be relatives rather than one person.
+    """
+
+    person_id: int
+    score: float | None
+    spellings: list[Written]
+    terms: list[Term]
+    household: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question as it is shown.
+
+    Attributes:
+        batch_id: names the question, with `record_key`.
+        record_key: likewise.
+        source: where the record came from; so `source_key`, its key there, `run_id` and `loaded_at`.
+        reason: a value of `linkage.decision.Reason`.
+        why: that, in words.
+        record: the fields of the record, marked where they differ from the candidate.
+        compared: another record of the same batch, if the score is about that one: the candidate was inserted with it.
+        candidate: None if that person is gone, or if the record is like another waiting record.
+        runner_up: None if there is none.
+        answer: None while the question is open.
+    """
+
+    batch_id: str
+    record_key: str
+    source: str
+    source_key: str | None
+    run_id: str
+    loaded_at: datetime
+    reason: str
+    why: str
+    record: dict[str, Marked]
+    compared: dict[str, Marked] | None
+    candidate: Candidate | None
+    runner_up: Candidate | None
+    answer: Answer | None
+
+    @property
+    def key(self) -> QuestionKey:
+        """Names the question."""
+        return QuestionKey(self.batch_id, self.record_key)
+
+
+def next_question(reviewer: Reviewer, asked: Asked) -> Question | None:
+    """The most useful question that nobody else has on the screen, see `people_db.claim_next`; None: all is done."""
+    with people_db.transaction() as connection:
+        key = people_db.claim_next(connection, reviewer, asked, REVIEW_CLAIM)
+        return key and _shown(connection, key)
+
+
+def one_question(key: QuestionKey) -> Question:
+    """A question, open or answered. Raises PeopleDbError: its batch was taken back."""
+    with people_db.transaction() as connection:
+        return _shown(connection, key)
+
+
+def open_questions(asked: Asked) -> list[Question]:
+    """All open questions that are asked for."""
+    with people_db.transaction() as connection:
+        return [_shown(connection, key) for key in people_db.open_keys(connection, asked)]
+
+
+def progress(asked: Asked, name: str) -> dict[str, Any]:
+    """See `people_db.progress`."""
+    with people_db.transaction() as connection:
+        return people_db.progress(connection, asked, name)
+
+
+def skip(reviewer: Reviewer, key: QuestionKey) -> None:
+    """See `people_db.skip`."""
+    with people_db.transaction() as connection:
+        people_db.skip(connection, reviewer, key)
+
+
+def release(screen: str) -> None:
+    """See `people_db.release`."""
+    with people_db.transaction() as connection:
+        people_db.release(connection, screen)
+
+
+def answer(reviewer: Reviewer, key: QuestionKey, person_id: int | None) -> tuple[bool, Answer]:
+    """Answer an open question, for good.
+
+    Args:
+        reviewer: who answers.
+        key: the question.
+        person_id: whom the record belongs to; None: it is somebody new, and inserted.
+
+    Returns:
+        Whether this is what the question is answered with now, and that answer. Somebody else's is not overturned;
+        the same answer again, as from a page that did not hear back, changes nothing.
+
+    Raises:
+        PeopleDbUnreachable: others are writing, or there is no connection; the question stays open.
+        PeopleDbError: the question or the person is gone.
+    """
+    # Without the lock on people first: a question that is answered already is told at once, whoever is writing.
+    with people_db.transaction() as connection:
+        known = people_db.answer_of(connection, key)
+    if known is None:
+        with people_db.writing(REVIEW_LOCK_TIMEOUT) as connection:
+            known = people_db.answer_of(connection, key)
+            if known is None:
+                judge(connection, key, person_id, reviewer.name)
+                people_db.release(connection, reviewer.screen)
+                known = people_db.answer_of(connection, key)
+    assert known is not None  # noqa: S101 - judged above
+    ours = known.judged_by == reviewer.name and known.person_id == person_id
+    return ours, known
+
+
+def judge(connection: people_db.Transaction, key: QuestionKey, person_id: int | None, name: str) -> None:
+    """Turn a decision round, see `people_db.judge`; a person who is inserted is standardised."""
+    from common.pipeline import standardise_people
+
+    people_db.judge(connection, *key, person_id, judged_by=name)
+    if person_id is None:
+        standardise_people(connection)
+
+
+def take_back(reviewer: Reviewer) -> Question | None:
+    """Undo the last answer of a user, see `people_db.take_back`; returns the question, which is on the screen again."""
+    with people_db.writing(REVIEW_LOCK_TIMEOUT) as connection:
+        taken = people_db.take_back(connection, reviewer.name)
+        if taken is None:
+            return None
+        key = QuestionKey(*taken)
+        people_db.release(connection, reviewer.screen)
+        people_db.claim(connection, reviewer, key, REVIEW_CLAIM)
+        return _shown(connection, key)
+
+
+def _shown(connection: people_db.Transaction, key: QuestionKey) -> Question:
+    row = people_db.question(connection, key)
+    ids = [row["person_id"], row["runner_up_person_id"]]
+    written = people_db.spellings(connection, [person_id for person_id in ids if person_id is not None])
+    record = {name: row[name] for name in FIELDS}
+    swapped = bool((row["similarities"] or {}).get("swapped"))
+    terms = explained(row["contributions"] or {}, row["similarities"] or {})
+    candidate = _candidate(record, row["person_id"], row["score"], written, terms, swapped)
+    beside = row["compared"] or (_plain(written[candidate.person_id][0]) if candidate else None)
+    compared = row["compared"] and _marked_fields(row["compared"], record, swapped)
+    return Question(
+        **{name: row[name] for name in ("batch_id", "record_key", "source", "source_key", "run_id", "loaded_at")},
+        reason=row["reason"],
+        why=_why(row),
+        record=_marked_fields(record, beside, swapped),
+        compared=compared,
+        candidate=candidate,
+        runner_up=_candidate(record, row["runner_up_person_id"], row["runner_up_score"], written, [], False),
+        answer=people_db.answer_of(connection, key),
+    )
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    numbers = {name: percent(row[name]) for name in ("score", "runner_up_score", "accept_at", "review_at")}
+    return _WHY.get(row["reason"], f"Decided as {row['reason'].replace('_', ' ').lower()}.").format(**numbers)
+
+
+def _candidate(
+    record: Mapping[str, str | None],
+    person_id: int | None,
+    score: float | None,
+    written: Mapping[int, Sequence[people_db.Spelling]],
+    terms: list[Term],
+    swapped: bool,
+) -> Candidate | None:
+    if person_id is None or person_id not in written:
+        return None
+    spellings = [
+        Written(
+            **_marked_fields(_plain(spelling), record, swapped),
+            source=spelling.source or "in the table before",
+            seen_at=spelling.seen_at,
+        )
+        for spelling in written[person_id]
+    ]
+    return Candidate(person_id, score, spellings, terms)
+
+
+def _plain(spelling: people_db.Spelling) -> dict[str, str | None]:
+    return {name: getattr(spelling, name) for name in FIELDS}
+
+
+def explained(contributions: Mapping[str, float], similarities: Mapping[str, Any]) -> list[Term]:
+    """The terms of a score in words; an address that is missing is one term, and names that are not swapped are none.
+
+    Args:
+        contributions: log-odds by term, the intercept among them.
+        similarities: the comparison vector, None for a missing similarity.
+    """
+    names = [name for name in _TERMS if name in contributions and (name != "swapped" or similarities.get("swapped"))]
+    terms = [Term(_TERMS[name], _found(name, similarities.get(name)), float(contributions[name])) for name in names]
+    of_address = [place for place, name in enumerate(names) if name.startswith("address")]
+    if of_address and similarities.get("address") is None:
+        missing = Term("Address", _found("address", None), sum(terms[place].log_odds for place in of_address))
+        terms = [*terms[: of_address[0]], missing, *terms[of_address[-1] + 1 :]]
+    return terms
+
+
+def _found(name: str, similarity: float | bool | None) -> str:
+    if name == "intercept":
+        return "most pairs are two people"
+    if name == "swapped":
+        return "first and last name are the other way round"
+    if similarity is None:
+        return "missing on one side"
+    if name == "address_numbers":
+        return {0.0: "none in common", 1.0: "the same, as far as given"}.get(
+            float(similarity), f"{100 * similarity:.0f} % in common"
+        )
+    return f"{next(words for least, words in _LEVELS if similarity >= least)} ({100 * similarity:.0f} %)"
+
+
+def percent(score: float | None) -> str:
+    """A score as people read it; 100 % only if it is 1."""
+    if score is None:
+        return "unknown"
+    return f"{100 * score:.0f} %" if score in (0, 1) else f"{100 * min(max(score, 0.001), 0.999):.1f} %"
+
+
+def _marked_fields(
+    ours: Mapping[str, str | None], theirs: Mapping[str, str | None] | None, swapped: bool
+) -> dict[str, Marked]:
+    """Our fields, marked where they differ from theirs; with the names crosswise if they are swapped."""
+    across = {"first_name": "last_name", "last_name": "first_name"} if swapped else {}
+    theirs = theirs or {}
+    return {name: marked(ours[name], theirs.get(across.get(name, name))) for name in FIELDS}
+
+
+def marked(ours: str | None, theirs: str | None) -> Marked:
+    """Our text in pieces, marked where it differs from theirs; capitals and small letters count as the same.
+
+    Where one of them is missing, nothing is marked: that is no difference.
+    """
+    if not ours or not theirs:
+        return [(ours, False)] if ours else []
+    one, other = ([letter.lower() for letter in text] for text in (ours, theirs))
+    matcher = SequenceMatcher(None, one, other, autojunk=False)
+    if matcher.ratio() < _ALIKE_ENOUGH:
+        return [(ours, True)]
+    return [(ours[start:end], tag != "equal") for tag, start, end, _, _ in matcher.get_opcodes() if end > start]
+
+
+def find(first_name: str | None, last_name: str | None, address: str | None) -> list[Candidate]:
+    """The known people nearest to a name and an address by the champion, the nearest first; nothing is changed.
+
+    Raises:
+        CandidateExplosion: too many people come near: more of the name or the address is needed.
+    """
+    import pyarrow as pa
+
+    from common.linkage.batch import Effort, batch_pairs
+    from common.linkage.search import Budget
+    from common.linkage.standardise import standardise
+
+    record = dict(zip(FIELDS, ((text or "").strip() or None for text in (first_name, last_name, address)), strict=True))
+    if not any(record.values()):
+        return []
+    columns = {name: pa.array([text], pa.string()) for name, text in {"record_key": "sought", **record}.items()}
+    sought = standardise(pa.table(columns))
+    sought = sought.append_column("quarantine_reason", pa.nulls(1, pa.string()))
+    model = people_db.deciding_model()
+    generous = replace(model, review_at=model.review_at / FOUND_BELOW)
+    effort = Effort(budget=Budget(pairs=MAX_FOUND))
+    shards = [people_db.read_people(shard) for shard in people_db.plan_shards()]
+    pairs = pa.concat_tables(
+        batch_pairs(sought, people, generous, with_batch=False, effort=effort) for people in shards
+    )
+    return _found_people(record, pairs.sort_by([("score", "descending"), ("person_id", "ascending")]), model)
+
+
+def _found_people(record: Mapping[str, str | None], pairs: "pa.Table", model: "LinkageModel") -> list[Candidate]:
+    """The best pair of each of the first people in `pairs`, explained."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from common.linkage.model import COMPARISON_VECTOR
+
+    best: dict[int, int] = {}
+    for place, person_id in enumerate(pairs["person_id"].to_pylist()):
+        if person_id is not None:
+            best.setdefault(person_id, place)
+    pairs = pairs.take(pa.array(list(best.values())[:FOUND_PEOPLE], pa.int64()))
+    vectors = {name: pc.cast(pairs[name], pa.float64()).to_numpy() for name in COMPARISON_VECTOR}
+    terms = {name: values.tolist() for name, values in model.contributions(vectors).items()}
+    with people_db.transaction() as connection:
+        written = people_db.spellings(connection, pairs["person_id"].to_pylist())
+    found = []
+    for place, row in enumerate(pairs.to_pylist()):
+        contributions = {name: values[place] for name, values in terms.items()} | {"intercept": model.intercept}
+        explanation = explained(contributions, row)
+        candidate = _candidate(record, row["person_id"], row["score"], written, explanation, bool(row["swapped"]))
+        if candidate is not None:
+            found.append(replace(candidate, household=row["household"]))
+    return found
+
+
+def person(person_id: int) -> dict[str, Any]:
+    """One person: `person_id`, `spellings`, and the `decisions` and `judgements` about them, see `people_db.history`.
+
+    Raises:
+        PeopleDbError: there is no such person.
+    """
+    with people_db.transaction() as connection:
+        person_id = people_db.stands_for(connection, person_id)
+        spellings = people_db.spellings(connection, [person_id])[person_id]
+        return {"person_id": person_id, "spellings": spellings, **people_db.history(connection, person_id)}

@@ -1,0 +1,446 @@
+"""Clerical review: who is asked what and in which order, answers that are stored once, and answers taken back."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+from common import people_db as database
+from common import pipeline, review
+from common.errors import PeopleDbError, PeopleDbUnreachable
+from common.linkage.batch import batch_pairs
+from common.linkage.decision import decide
+from common.linkage.model import STARTING_MODEL
+from common.linkage.standardise import standardise
+from common.linkage.validation import add_quarantine_reason
+from common.people_db import Asked, QuestionKey, Reviewer
+
+MODEL = STARTING_MODEL
+ANN = Reviewer("ann", "screen-ann")
+BEN = Reviewer("ben", "screen-ben")
+ALL = Asked()
+
+SMITH = ("smith", "Ann", "Smith", "12 Main Street, Springfield")
+JONES = ("jones", "Robert", "Jones", "7 Oak Avenue, Dover")
+WOOD = ("wood", "Evelyn", "Underwood", "3 Hill Rd, Troy")
+RELATIVE = ("relative", "George", "Smith", "12 Main Street, Springfield")
+SISTER = ("sister", "Wilma", "Smith", "12 Main Street, Springfield")
+THIN = ("thin", "Robert", "Jones", None)
+
+
+def load(batch_id: str, *rows: tuple[str | None, ...], source: str = "s") -> None:
+    names = ("record_key", "first_name", "last_name", "address")
+    columns = {name: pa.array(column, pa.string()) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    columns |= {name: pa.nulls(len(rows), pa.string()) for name in ("source_key", "problem", "raw")}
+    batch = add_quarantine_reason(standardise(pa.table(columns, metadata={"source": source})))
+    shards = pipeline.plan_shards(batch)
+    pairs = pa.concat_tables(
+        batch_pairs(batch, database.read_people(shard), MODEL, with_batch=shard["with_batch"]) for shard in shards
+    )
+    with database.transaction() as connection:
+        known = database.known_records(connection, batch)
+    described = database.Batch(batch_id, f"run of {batch_id}", source, people_before=0)
+    pipeline.load_decided(described, batch, MODEL, pairs, decide(batch, pairs, known, MODEL), shards)
+
+
+def execute(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
+        cursor = connection.execute(statement, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def stored(dsn: str) -> dict[str, list[Any]]:
+    """All rows that a judgement may change, but for the times."""
+    query = "SELECT to_jsonb(t) - ARRAY['inserted_at', 'changed_xid', 'judged_at', 'judgement_id'] FROM {} AS t"
+    tables = ("people", "batches", "decisions", "judgements")
+    return {table: sorted((row for (row,) in execute(dsn, query.format(table))), key=str) for table in tables}
+
+
+def person_of(dsn: str, record_key: str) -> int:
+    ((person_id,),) = execute(dsn, "SELECT person_id FROM people WHERE record_key = %s", record_key)
+    return int(person_id)
+
+
+@pytest.fixture
+def asked(people_db: str) -> str:
+    """A table of three people, and three questions about records that came after; the DSN."""
+    database.champion("a run")
+    load("batch 1", SMITH, JONES, WOOD)
+    load("batch 2", RELATIVE, THIN, source="new.csv")
+    load("batch 3", SISTER, source="newer.csv")
+    assert execute(people_db, "SELECT record_key, reason FROM open_questions ORDER BY record_key") == [
+        ("relative", "HOUSEHOLD"),
+        ("sister", "HOUSEHOLD"),
+        ("thin", "BORDERLINE"),
+    ]
+    return people_db
+
+
+def next_keys(reviewer: Reviewer, asked: Asked = ALL, skipping: bool = True) -> list[str]:
+    """The records that somebody is asked about, one after the other, skipping each."""
+    keys: list[str] = []
+    while (question := review.next_question(reviewer, asked)) and question.record_key not in keys:
+        keys.append(question.record_key)
+        review.skip(reviewer, question.key)
+    return keys
+
+
+# Who is asked what ------------------------------------------------------------------------------------------------
+
+
+def test_most_useful_first(asked: str) -> None:
+    """Two questions wait next to Ann Smith, one next to Robert Jones."""
+    assert next_keys(ANN) == ["relative", "sister", "thin"]
+
+
+def test_scores_near_a_cut_off_come_before_others(asked: str) -> None:
+    load("batch 4", ("other", "Evlin", "Underwod", None), source="new.csv")
+    scores = dict(execute(asked, "SELECT record_key, score FROM open_questions WHERE record_key IN ('thin', 'other')"))
+    nearest = sorted(scores, key=lambda key: min(abs(_log_odds(scores[key]) - _log_odds(at)) for at in _cut_offs()))
+    assert next_keys(ANN)[2:] == nearest
+
+
+def _cut_offs() -> tuple[float, float]:
+    return MODEL.accept_at, MODEL.review_at
+
+
+def _log_odds(score: float) -> float:
+    from scipy.special import logit
+
+    return float(logit(score))
+
+
+def test_what_was_skipped_comes_last_for_who_skipped_it(asked: str) -> None:
+    first = review.next_question(ANN, ALL)
+    review.skip(ANN, first.key)
+    assert next_keys(ANN)[-1] == first.record_key
+    assert next_keys(BEN)[0] == first.record_key
+
+
+def test_a_question_on_one_screen_is_offered_on_no_other(asked: str) -> None:
+    first, second = review.next_question(ANN, ALL), review.next_question(BEN, ALL)
+    assert first.key != second.key
+    assert review.next_question(ANN, ALL).key == first.key, "after a reload it is there again"
+    third = review.next_question(Reviewer("ann", "another tab"), ALL)
+    assert len({first.key, second.key, third.key}) == 3
+    assert review.next_question(Reviewer("eve", "one too many"), ALL) is None
+
+
+def test_a_question_comes_back_after_some_minutes_or_when_its_screen_is_closed(
+    asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("common.review.REVIEW_CLAIM", timedelta(seconds=-1))
+        lost = review.next_question(ANN, ALL)
+    assert review.next_question(BEN, ALL).key == lost.key
+    assert review.next_question(ANN, ALL).key != lost.key
+    review.release(BEN.screen)
+    assert lost.record_key in next_keys(Reviewer("eve", "screen-eve"))
+
+
+def test_many_screens_that_ask_at_once_get_one_question_each(asked: str) -> None:
+    load("batch 4", *((f"r{n}", name, "Jones", "7 Oak Avenue, Dover") for n, name in enumerate(NAMES)))
+    barrier = threading.Barrier(len(NAMES))
+
+    def ask(screen: int) -> QuestionKey:
+        barrier.wait()
+        return review.next_question(Reviewer("somebody", f"screen {screen}"), Asked(batch_id="batch 4")).key
+
+    with ThreadPoolExecutor(len(NAMES)) as pool:
+        keys = list(pool.map(ask, range(len(NAMES))))
+    assert len(set(keys)) == len(NAMES)
+
+
+NAMES = ("Wilma", "George", "Hugo", "Agatha", "Zoe", "Quentin")
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "keys"),
+    [
+        (Asked(batch_id="batch 3"), ["sister"]),
+        (Asked(run_id="run of batch 2"), ["relative", "thin"]),
+        (Asked(reason="BORDERLINE"), ["thin"]),
+        (Asked(text="wilma"), ["sister"]),
+        (Asked(text="OAK AVE"), ["thin"]),  # in the candidate's address
+        (Asked(batch_id="batch 2", reason="HOUSEHOLD"), ["relative"]),
+        (Asked(text="100%_"), []),
+        (Asked(text="  ", reason=""), ["relative", "sister", "thin"]),
+        (Asked(batch_id="none"), []),
+    ],
+)
+def test_filters(asked: str, asked_for: Asked, keys: list[str]) -> None:
+    assert next_keys(ANN, asked_for) == keys
+    assert review.progress(asked_for, "ann")["open"] == len(keys)
+    assert sorted(question.record_key for question in review.open_questions(asked_for)) == sorted(keys)
+
+
+def test_how_far_review_is(asked: str) -> None:
+    far = review.progress(ALL, "ann")
+    assert (far["open"], far["open_in_all"], far["answered_today"]) == (3, 3, 0)
+    assert far["reasons"] == {"BORDERLINE": 1, "HOUSEHOLD": 2}
+    assert [(batch["batch_id"], batch["source"], batch["open"]) for batch in far["batches"]] == [
+        ("batch 3", "newer.csv", 1),
+        ("batch 2", "new.csv", 2),
+    ]
+    review.answer(ANN, review.next_question(ANN, ALL).key, None)
+    far = review.progress(ALL, "ann")
+    assert (far["open"], far["answered_today"]) == (2, 1)
+    assert review.progress(ALL, "ben")["answered_today"] == 0
+
+
+def test_sweeps_are_not_asked_about(asked: str) -> None:
+    execute(asked, "UPDATE batches SET source = 'people' WHERE batch_id = 'batch 3'")
+    assert "sister" not in next_keys(ANN)
+
+
+# What is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_a_question_says_all_that_is_known(asked: str) -> None:
+    load("batch 4", ("again", "Robert", "Jones", "7 Oak Ave, Dover DE"))
+    question = review.one_question(QuestionKey("batch 2", "thin"))
+    assert (question.source, question.run_id, question.reason) == ("new.csv", "run of batch 2", "BORDERLINE")
+    assert question.record == {"first_name": [("Robert", False)], "last_name": [("Jones", False)], "address": []}
+    assert question.candidate.person_id == person_of(asked, "jones")
+    own, later = question.candidate.spellings
+    assert (own.address, later.address) == ([("7 Oak Avenue, Dover", False)], [("7 Oak Ave, Dover DE", False)])
+    assert "between the cut-offs: from 29.8 % on" in question.why
+    assert [term.name for term in question.candidate.terms] == [
+        "First name",
+        "Last name",
+        "Address",
+        "Before comparing",
+    ]
+    total = sum(term.log_odds for term in question.candidate.terms)
+    assert total == pytest.approx(_log_odds(question.candidate.score))
+
+
+def test_the_runner_up_is_shown(people_db: str) -> None:
+    database.champion("a run")
+    load("batch 1", ("one", "Robert", "Jones", "7 Oak Avenue, Dover"), ("two", "Robert", "Jones", "99 Hill Rd, Troy"))
+    load("batch 2", THIN)
+    question = review.one_question(QuestionKey("batch 2", "thin"))
+    both = {question.candidate.person_id, question.runner_up.person_id}
+    assert both == {person_of(people_db, "one"), person_of(people_db, "two")}
+    assert question.runner_up.score == pytest.approx(question.candidate.score)
+
+
+def test_a_candidate_who_is_gone_is_no_error(asked: str) -> None:
+    execute(asked, "DELETE FROM people WHERE record_key = 'jones'")
+    question = review.one_question(QuestionKey("batch 2", "thin"))
+    assert question.candidate is None
+    assert review.answer(ANN, question.key, None)[0]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "pieces"),
+    [
+        ("Smith", "Smyth", [("Sm", False), ("i", True), ("th", False)]),
+        ("SMITH", "smith", [("SMITH", False)]),
+        ("Ann", "Robert", [("Ann", True)]),
+        ("Ann", None, [("Ann", False)]),
+        (None, "Ann", []),
+        ("", None, []),
+        ("Main  Street", "Main Street", [("Main", False), (" ", True), (" Street", False)]),
+        ("İpek", "ipek", [("İ", True), ("pek", False)]),
+    ],
+)
+def test_differences_are_marked_by_character(
+    ours: str | None, theirs: str | None, pieces: list[tuple[str, bool]]
+) -> None:
+    marked = review.marked(ours, theirs)
+    assert marked == pieces
+    assert "".join(piece for piece, _ in marked) == (ours or "")
+
+
+# Answers ----------------------------------------------------------------------------------------------------------
+
+RELATIVE_KEY = QuestionKey("batch 2", "relative")
+
+
+def answer_new(reviewer: Reviewer) -> tuple[bool, Any]:
+    return review.answer(reviewer, RELATIVE_KEY, None)
+
+
+def test_an_answer_is_stored_with_the_name_of_who_gave_it(asked: str) -> None:
+    assert review.answer(ANN, RELATIVE_KEY, None)[0]
+    assert execute(asked, "SELECT judged_by, is_match, record_key FROM judgements") == [("ann", False, "relative")]
+    assert execute(asked, "SELECT decision, reason FROM decisions WHERE record_key = 'relative'") == [("NEW", "JUDGED")]
+    assert execute(asked, "SELECT first_name_std FROM people WHERE record_key = 'relative'") == [("george",)]
+    assert "relative" not in next_keys(ANN) + next_keys(BEN)
+
+
+def test_another_candidate_may_be_the_answer(asked: str) -> None:
+    wood = person_of(asked, "wood")
+    assert review.answer(ANN, RELATIVE_KEY, wood)[0]
+    assert execute(asked, "SELECT person_id FROM decisions WHERE record_key = 'relative'") == [(wood,)]
+    with pytest.raises(PeopleDbError, match="there is no person 999"):
+        review.answer(ANN, QuestionKey("batch 2", "thin"), 999)
+
+
+def test_the_same_answer_again_changes_nothing(asked: str) -> None:
+    answer_new(ANN)
+    before = stored(asked)
+    assert answer_new(ANN)[0], "a page that did not hear back sends it again"
+    assert stored(asked) == before
+
+
+def test_nobody_overturns_what_somebody_else_has_answered(asked: str) -> None:
+    smith = person_of(asked, "smith")
+    review.answer(ANN, RELATIVE_KEY, smith)
+    before = stored(asked)
+    ours, known = review.answer(BEN, RELATIVE_KEY, None)
+    assert (ours, known.person_id, known.judged_by) == (False, smith, "ann")
+    assert stored(asked) == before
+
+
+def test_of_two_answers_at_once_one_holds(asked: str) -> None:
+    smith = person_of(asked, "smith")
+    barrier = threading.Barrier(2)
+
+    def give(reviewer: Reviewer, person_id: int | None) -> tuple[bool, Any]:
+        barrier.wait()
+        return review.answer(reviewer, RELATIVE_KEY, person_id)
+
+    with ThreadPoolExecutor(2) as pool:
+        given = list(pool.map(give, (ANN, BEN), (smith, None)))
+    assert sorted(ours for ours, _ in given) == [False, True]
+    assert given[0][1] == given[1][1]
+    assert len(execute(asked, "SELECT judgement_id FROM judgements")) == 1
+
+
+def test_while_others_write_the_question_stays_open(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.review.REVIEW_LOCK_TIMEOUT", timedelta(seconds=0.2))
+    before = stored(asked)
+    with database.writing():
+        with pytest.raises(PeopleDbUnreachable, match="lock timeout"):
+            answer_new(ANN)
+        assert review.next_question(ANN, ALL), "reading goes on"
+    assert stored(asked) == before
+    assert answer_new(ANN)[0]
+
+
+def test_a_question_whose_batch_was_taken_back_says_so(asked: str) -> None:
+    review.next_question(ANN, ALL)
+    database.undo_batch("batch 2")
+    with pytest.raises(PeopleDbError, match="its batch was taken back"):
+        answer_new(ANN)
+    assert next_keys(ANN) == ["sister"]
+
+
+# Taking back ------------------------------------------------------------------------------------------------------
+
+
+def judged_new(dsn: str) -> int | None:
+    return None
+
+
+def judged_same(dsn: str) -> int | None:
+    return person_of(dsn, "smith")
+
+
+def judged_other(dsn: str) -> int | None:
+    return person_of(dsn, "wood")
+
+
+@pytest.mark.parametrize("verdict", [judged_new, judged_same, judged_other])
+def test_an_answer_can_be_taken_back_without_a_trace(asked: str, verdict: Callable[[str], int | None]) -> None:
+    before = stored(asked)
+    review.answer(ANN, RELATIVE_KEY, verdict(asked))
+    assert stored(asked) != before
+    question = review.take_back(ANN)
+    assert question.key == RELATIVE_KEY
+    assert question.answer is None
+    assert stored(asked) == before
+    assert review.next_question(ANN, ALL).key == RELATIVE_KEY, "it is on the screen again"
+    assert review.take_back(ANN) is None
+
+
+def test_answers_are_taken_back_one_after_the_other_and_only_ones_own(asked: str) -> None:
+    review.answer(ANN, RELATIVE_KEY, None)
+    review.answer(ANN, QuestionKey("batch 2", "thin"), person_of(asked, "jones"))
+    review.answer(BEN, QuestionKey("batch 3", "sister"), None)
+    assert [review.take_back(ANN).record_key for _ in range(2)] == ["thin", "relative"]
+    assert review.take_back(ANN) is None
+    assert execute(asked, "SELECT judged_by FROM judgements") == [("ben",)]
+
+
+def test_what_others_lean_on_is_not_taken_back(asked: str) -> None:
+    review.answer(ANN, RELATIVE_KEY, None)
+    load("batch 4", ("relative again", *RELATIVE[1:]))
+    before = stored(asked)
+    with pytest.raises(PeopleDbError, match=r"other records were decided to be the person of relative: batch 4 \(1\)"):
+        review.take_back(ANN)
+    assert stored(asked) == before
+
+
+def test_an_answer_that_somebody_has_changed_since_is_not_taken_back(asked: str) -> None:
+    review.answer(ANN, RELATIVE_KEY, None)
+    with database.writing() as connection:
+        database.judge(connection, *RELATIVE_KEY, person_of(asked, "smith"), judged_by="ben")
+    before = stored(asked)
+    with pytest.raises(PeopleDbError, match="somebody else has judged record relative since"):
+        review.take_back(ANN)
+    assert stored(asked) == before
+
+
+def test_a_taken_back_answer_trains_no_model(asked: str) -> None:
+    review.answer(ANN, RELATIVE_KEY, None)
+    assert database.judged_pairs().num_rows == 1
+    review.take_back(ANN)
+    assert database.judged_pairs().num_rows == 0
+
+
+# Looking somebody up ----------------------------------------------------------------------------------------------
+
+
+def test_the_nearest_people_are_found_with_scores_and_reasons(asked: str) -> None:
+    before = stored(asked)
+    nearest = review.find("Rob", "Jones", "7 Oak Ave, Dover")
+    assert nearest[0].person_id == person_of(asked, "jones")
+    scores = [person.score or 0 for person in nearest]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(term.log_odds for term in nearest[0].terms) == pytest.approx(_log_odds(nearest[0].score))
+    (relative, *_) = review.find("George", "Smith", "12 Main St, Springfield")
+    assert (relative.person_id, relative.household) == (person_of(asked, "smith"), True)
+    assert stored(asked) == before, "nothing is inserted"
+
+
+def test_a_name_alone_finds_somebody(asked: str) -> None:
+    assert review.find(" evelyn ", "UNDERWOOD", None)[0].person_id == person_of(asked, "wood")
+    assert review.find("", None, " ") == []
+    assert review.find("Zacharias", "Quux", "1 Nowhere Lane") == []
+
+
+def test_a_lookup_scores_as_the_decision_does(asked: str) -> None:
+    question = review.one_question(QuestionKey("batch 2", "thin"))
+    (found,) = review.find(*THIN[1:])
+    assert found.score == question.candidate.score
+    assert found.terms == question.candidate.terms
+
+
+def test_one_person(asked: str) -> None:
+    load("batch 4", ("again", "Robert", "Jones", "7 Oak Ave, Dover DE"))
+    review.answer(ANN, QuestionKey("batch 2", "thin"), person_of(asked, "jones"))
+    person = review.person(person_of(asked, "jones"))
+    assert [spelling.address for spelling in person["spellings"]] == [
+        "7 Oak Avenue, Dover",
+        "7 Oak Ave, Dover DE",
+        None,
+    ]
+    assert {row["record_key"] for row in person["decisions"]} == {"jones", "again", "thin"}
+    assert [(row["judged_by"], row["is_match"]) for row in person["judgements"]] == [("ann", True)]
+    with pytest.raises(PeopleDbError, match="there is no person 999"):
+        review.person(999)
+
+
+def test_a_row_marked_as_a_duplicate_is_its_person(asked: str) -> None:
+    smith, wood = person_of(asked, "smith"), person_of(asked, "wood")
+    execute(asked, "UPDATE people SET duplicate_of = %s WHERE person_id = %s", smith, wood)
+    assert review.person(wood)["person_id"] == smith
+    assert [spelling.first_name for spelling in review.person(smith)["spellings"]] == ["Ann", "Evelyn"]
+    assert review.find(*WOOD[1:])[0].person_id == smith

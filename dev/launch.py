@@ -116,11 +116,14 @@ def given_people_db() -> str | None:
 
 
 @contextmanager
-def ready(home: Path = HOME, port: int = 8080, test_run: bool = False) -> Iterator[dict[str, str]]:
+def ready(
+    home: Path = HOME, port: int = 8080, test_run: bool = False, metadata: bool = True
+) -> Iterator[dict[str, str]]:
     """Make everything ready for Airflow commands; gives the environment to run them in.
 
     A ``test_run`` (``dags test``, ``tasks test``) gets a metadata database of its own while `make ui` is running,
-    whose scheduler would run its tasks too, at the same time.
+    whose scheduler would run its tasks too, at the same time. What needs no Airflow is ready sooner without
+    ``metadata``.
 
     Raises:
         PostgresError: the embedded server does not start.
@@ -137,7 +140,8 @@ def ready(home: Path = HOME, port: int = 8080, test_run: bool = False) -> Iterat
     env.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds; a host that does not answer would hold a task for minutes
     own_people_db = given_people_db()
     with server_of(home).use() as server:
-        server.create_database(metadata_database)
+        if metadata:
+            server.create_database(metadata_database)
         if own_people_db:
             # Nobody is to be surprised by what the schedule does to a table of their own.
             env["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] = "True"
@@ -149,7 +153,8 @@ def ready(home: Path = HOME, port: int = 8080, test_run: bool = False) -> Iterat
             env.setdefault("DEDUPE_SOURCE", "faker")
         if test_run and own_people_db:
             _check_people_db(env | {"AIRFLOW_CONN_PEOPLE_DB": own_people_db})
-        _prepare_metadata(home, metadata_database, env, own_people_db is not None)
+        if metadata:
+            _prepare_metadata(home, metadata_database, env, own_people_db is not None)
         yield env
 
 

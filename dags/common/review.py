@@ -188,12 +188,11 @@ def answer(reviewer: Reviewer, key: QuestionKey, person_id: int | None) -> tuple
 
 
 def judge(connection: people_db.Transaction, key: QuestionKey, person_id: int | None, name: str) -> None:
-    """Turn a decision round, see `people_db.judge`; a person who is inserted is standardised."""
+    """Turn a decision round, see `people_db.judge`, and standardise what that has stored."""
     from common.pipeline import standardise_people
 
     people_db.judge(connection, *key, person_id, judged_by=name)
-    if person_id is None:
-        standardise_people(connection)
+    standardise_people(connection)
 
 
 def take_back(reviewer: Reviewer) -> Question | None:

@@ -29,7 +29,9 @@ MAY_IMPORT = {
     "pipeline": {*LEAVES, "linkage", "people_db", "report", "run_report", "sources"},
     "retraining": {*LEAVES, "linkage", "people_db", "sources"},
     "review": {*LEAVES, "linkage", "people_db", "pipeline"},
-    "upkeep": {*LEAVES, "arrow_xcom", "people_db", "pipeline", "review"},
+    "spreadsheet": {*LEAVES, "people_db", "review"},
+    "terminal": {*LEAVES, "people_db", "review"},
+    "upkeep": {*LEAVES, "arrow_xcom", "people_db", "review", "spreadsheet", "terminal"},
     "dedupe_people": {"alerts", "default_args", "events", "pages", "pipeline", "retraining", "table_task"},
 }
 

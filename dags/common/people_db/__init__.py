@@ -37,7 +37,6 @@ from common.people_db.models import (
     deciding_model,
     last_training,
     model_results,
-    promote_challenger,
     promote_stored,
     store_challenger,
 )
@@ -123,7 +122,6 @@ __all__ = [
     "people_as_records",
     "plan_shards",
     "progress",
-    "promote_challenger",
     "promote_stored",
     "quarantine_counts",
     "question",

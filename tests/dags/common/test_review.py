@@ -6,63 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-import psycopg
-import pyarrow as pa
 import pytest
 from common import people_db as database
-from common import pipeline, review
+from common import review
 from common.errors import PeopleDbError, PeopleDbUnreachable
-from common.linkage.batch import batch_pairs
-from common.linkage.decision import decide
-from common.linkage.model import STARTING_MODEL
-from common.linkage.standardise import standardise
-from common.linkage.validation import add_quarantine_reason
 from common.people_db import Asked, QuestionKey, Reviewer
+from reviewing import JONES, MODEL, RELATIVE, SISTER, SMITH, THIN, WOOD, execute, load, person_of, stored
 
-MODEL = STARTING_MODEL
 ANN = Reviewer("ann", "screen-ann")
 BEN = Reviewer("ben", "screen-ben")
 ALL = Asked()
-
-SMITH = ("smith", "Ann", "Smith", "12 Main Street, Springfield")
-JONES = ("jones", "Robert", "Jones", "7 Oak Avenue, Dover")
-WOOD = ("wood", "Evelyn", "Underwood", "3 Hill Rd, Troy")
-RELATIVE = ("relative", "George", "Smith", "12 Main Street, Springfield")
-SISTER = ("sister", "Wilma", "Smith", "12 Main Street, Springfield")
-THIN = ("thin", "Robert", "Jones", None)
-
-
-def load(batch_id: str, *rows: tuple[str | None, ...], source: str = "s") -> None:
-    names = ("record_key", "first_name", "last_name", "address")
-    columns = {name: pa.array(column, pa.string()) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
-    columns |= {name: pa.nulls(len(rows), pa.string()) for name in ("source_key", "problem", "raw")}
-    batch = add_quarantine_reason(standardise(pa.table(columns, metadata={"source": source})))
-    shards = pipeline.plan_shards(batch)
-    pairs = pa.concat_tables(
-        batch_pairs(batch, database.read_people(shard), MODEL, with_batch=shard["with_batch"]) for shard in shards
-    )
-    with database.transaction() as connection:
-        known = database.known_records(connection, batch)
-    described = database.Batch(batch_id, f"run of {batch_id}", source, people_before=0)
-    pipeline.load_decided(described, batch, MODEL, pairs, decide(batch, pairs, known, MODEL), shards)
-
-
-def execute(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-    with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
-        cursor = connection.execute(statement, values or None)
-        return cursor.fetchall() if cursor.description else []
-
-
-def stored(dsn: str) -> dict[str, list[Any]]:
-    """All rows that a judgement may change, but for the times."""
-    query = "SELECT to_jsonb(t) - ARRAY['inserted_at', 'changed_xid', 'judged_at', 'judgement_id'] FROM {} AS t"
-    tables = ("people", "batches", "decisions", "judgements")
-    return {table: sorted((row for (row,) in execute(dsn, query.format(table))), key=str) for table in tables}
-
-
-def person_of(dsn: str, record_key: str) -> int:
-    ((person_id,),) = execute(dsn, "SELECT person_id FROM people WHERE record_key = %s", record_key)
-    return int(person_id)
 
 
 @pytest.fixture

@@ -1,0 +1,439 @@
+"""Clerical review as people do it: in a real browser inside Airflow's UI, against a running Airflow and Postgres."""
+
+import csv
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from statistics import median
+from string import ascii_lowercase
+from typing import Any
+
+import pytest
+from launch import DAG
+from live import Live
+from playwright.sync_api import Browser, FrameLocator, expect
+from postgres import Server
+from visitor import CHROMIUM, Visitor, browsing
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+
+USERS = {"admin": "admin", "reviewer": "user", "second": "user", "viewer": "viewer"}
+QUESTIONS = 36
+UGLY = ("<b>Ann</b>", "<script>document.title='gone'</script>", "1 & 2 Main St")
+PAGE = "/dedupe-people/review/"
+OWN = {"Content-Type": "application/json", "X-Dedupe-People": "1", "Sec-Fetch-Site": "same-origin"}
+SCREEN = {"screen": "0123456789abcdef"}
+KEY = {"of_batch": "none", "record_key": "none"}
+PATIENCE = 300  # seconds, for a run on a busy machine
+
+Record = tuple[str, str, str]
+
+
+def some_people() -> tuple[list[Record], list[Record]]:
+    """People who are nothing like each other, and a relative of each: the same name and address, another first name."""
+    random = Random(1)  # noqa: S311 - no secret
+
+    def word(length: int) -> str:
+        return "".join(random.choices(ascii_lowercase, k=length)).capitalize()
+
+    people = [(word(6), word(9), f"{random.randrange(1, 9999)} {word(9)} Street") for _ in range(QUESTIONS - 1)]
+    people.append(UGLY)
+    return people, [(word(8), last_name, address) for _, last_name, address in people]
+
+
+def write(path: Path, records: list[Record]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("first_name", "last_name", "address"), *records])
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> Iterator[Live]:
+    """Airflow after two runs: one has brought people, the other as many questions about records that came after."""
+    live = Live(tmp_path_factory.mktemp("review") / "home", postgres, users=USERS)
+    live.edit("dedupe_people.py", ('schedule="@daily"', "schedule=None"))
+    live.edit("common/default_args.py", ("        7,\n", "        0,\n"))  # training takes a minute
+    people, relatives = some_people()
+    write(live.incoming / "people.csv", people)
+    write(live.incoming / "relatives.csv", relatives)
+    with live.running():
+        for name in ("people", "relatives"):
+            live.wait_for(live.trigger(name, source=str(live.incoming / f"{name}.csv")), seconds=PATIENCE)
+        assert live.people("SELECT count(*) FROM open_questions") == [(QUESTIONS,)]
+        yield live
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def reviewer(browser: Browser, live: Live) -> Visitor:
+    return Visitor(browser, live, "reviewer")
+
+
+@pytest.fixture(scope="module")
+def second(browser: Browser, live: Live) -> Visitor:
+    return Visitor(browser, live, "second")
+
+
+def at_questions(visitor: Visitor, path: str = "/plugin/review") -> FrameLocator:
+    """Review in Airflow's UI, with a question on the screen; what went wrong before is forgotten."""
+    visitor.wrong.clear()
+    visitor.page.goto(path)
+    frame = visitor.page.frame_locator("iframe")
+    expect(frame.locator("#asked")).to_be_visible(timeout=20_000)
+    return frame
+
+
+def shown(frame: FrameLocator) -> str:
+    """The address of the record on the screen, which no other record has but its candidate."""
+    return frame.locator("#sides tbody tr:nth-child(3) td").first.inner_text()
+
+
+def asked(
+    live: Live, method: str, path: str, user: str | None, body: Any = None, headers: dict[str, str] | None = None
+) -> tuple[int, str, dict[str, str]]:
+    """Status, text and headers of what a user of the UI, or somebody unknown, is answered."""
+    sent = dict(OWN if headers is None else headers)
+    if user is not None:
+        sent["Authorization"] = f"Bearer {live.token(user)}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{live.address}{path}", data, sent, method=method)  # noqa: S310 - our own server
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return answer.status, answer.read().decode(), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(), dict(error.headers)
+
+
+# Who may ----------------------------------------------------------------------------------------------------------
+
+ROUTES = [
+    ("GET", "", None, 200),
+    ("GET", "review.js", None, 200),
+    ("GET", "review.css", None, 200),
+    ("GET", "people/1", None, 200),
+    ("GET", "people/999999", None, 409),
+    ("GET", "nothing.html", None, 404),
+    ("POST", "next", SCREEN, 200),
+    ("POST", "answer", {**SCREEN, **KEY, "person_id": None}, 409),
+    ("POST", "skip", {**SCREEN, **KEY}, 200),
+    ("POST", "undo", SCREEN, 200),
+    ("POST", "release", SCREEN, 200),
+    ("POST", "find", {"last_name": "Quux"}, 200),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ROUTES, ids=lambda value: str(value)[:20])
+def test_who_may_ask_for_what(live: Live, method: str, path: str, body: Any, status: int) -> None:
+    assert asked(live, method, PAGE + path, None, body)[0] == 401
+    code, text, _ = asked(live, method, PAGE + path, "viewer", body)
+    assert (code, "Street" in text) == (403, False), "whoever may only read the DAG may not see names"
+    for user in ("reviewer", "admin"):
+        assert asked(live, method, PAGE + path, user, body)[0] == status
+    asked(live, "POST", f"{PAGE}release", "admin", SCREEN)
+
+
+def test_every_route_is_in_the_list_above() -> None:
+    from common.pages.review import router
+
+    routes = {(method, route.path) for route in router.routes for method in route.methods}
+    paths = {("/review/" + path).replace("people/1", "people/{person_id}") for _, path, _, _ in ROUTES}
+    assert {path for _, path in routes} - {"/review/{file}"} <= paths
+    assert {path.removeprefix("/review/") for method, path in routes if method == "POST"} == {
+        path for method, path, _, _ in ROUTES if method == "POST"
+    }
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "application/json"},
+        {"Content-Type": "text/plain", "Sec-Fetch-Site": "cross-site"},
+        {**OWN, "Sec-Fetch-Site": "cross-site"},
+        {**OWN, "Sec-Fetch-Site": "same-site"},
+        {**OWN, "Origin": "https://evil.example"},
+        {**OWN, "Origin": "null"},
+    ],
+)
+@pytest.mark.parametrize("route", [route for route in ROUTES if route[0] == "POST"], ids=lambda route: route[1])
+def test_what_a_page_of_another_site_sends_is_refused(live: Live, route: tuple[Any, ...], headers: Any) -> None:
+    method, path, body, _ = route
+    assert asked(live, method, PAGE + path, "reviewer", body, headers)[0] == 403
+
+
+@pytest.mark.parametrize(("path", "user"), [("", "admin"), ("people/1", "admin"), ("people/1", "viewer"), ("", None)])
+def test_nothing_is_kept_by_the_browser_or_loaded_from_elsewhere(live: Live, path: str, user: str | None) -> None:
+    _, _, headers = asked(live, "GET", PAGE + path, user)
+    assert headers["cache-control"] == "no-store"
+    assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "frame-ancestors 'self'" in headers["content-security-policy"]
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_a_viewer_is_told_in_words(browser: Browser, live: Live) -> None:
+    viewer = Visitor(browser, live, "viewer")
+    viewer.page.goto("/plugin/review")
+    expect(viewer.page.frame_locator("iframe").get_by_text("may not see names")).to_be_visible()
+    viewer.picture("review, viewer")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"screen": "x' OR 1"},
+        {**SCREEN, "text": "x" * 2_000},
+        {**SCREEN, "reason": ["HOUSEHOLD"]},
+    ],
+)
+def test_what_makes_no_sense_is_refused(live: Live, body: Any) -> None:
+    assert asked(live, "POST", f"{PAGE}next", "reviewer", body)[0] == 422
+
+
+# By hand ----------------------------------------------------------------------------------------------------------
+
+
+def test_review_is_in_the_navigation_and_on_the_run(reviewer: Visitor) -> None:
+    page = reviewer.open("/")
+    page.get_by_role("link", name="Review", exact=True).click()
+    expect(page.frame_locator("iframe").locator("#asked")).to_be_visible()
+    reviewer.open(f"/dags/{DAG}/runs/relatives").get_by_title("Review", exact=True).click()
+    frame = page.frame_locator("iframe")
+    expect(frame.locator("#counts")).to_contain_text(f"{QUESTIONS} open")
+    expect(frame.locator("#filtered")).to_contain_text("this run's batch")
+    reviewer.picture("review in the run")
+    frame = at_nothing(reviewer, f"/dags/{DAG}/runs/people/plugin/review-run")
+    expect(frame.locator("#nothing-text")).to_contain_text("No open question of this run")
+    reviewer.picture("review in the run, nothing")
+    assert reviewer.wrong == []
+
+
+def at_nothing(visitor: Visitor, path: str) -> FrameLocator:
+    visitor.page.goto(path)
+    frame = visitor.page.frame_locator("iframe")
+    expect(frame.locator("#nothing")).to_be_visible(timeout=20_000)
+    return frame
+
+
+def test_twenty_questions_by_keyboard(reviewer: Visitor, live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    """No click at all: the page takes the focus. Same person, somebody new and skipped in turn."""
+    frame = at_questions(reviewer)
+    reviewer.picture("review")
+    page = reviewer.page
+    before = len(live.people("SELECT 1 FROM judgements"))
+    seconds = []
+    for number in range(30):
+        address = shown(frame)
+        milliseconds = page.evaluate("performance.now()")
+        page.keyboard.press(("s", "n", "k")[number % 3])
+        expect(frame.locator("#sides tbody tr:nth-child(3) td").first).not_to_have_text(address)
+        seconds.append((page.evaluate("performance.now()") - milliseconds) / 1000)
+    judged = live.people("SELECT is_match, judged_by FROM judgements ORDER BY judgement_id")[before:]
+    assert judged == [(True, "reviewer"), (False, "reviewer")] * 10
+    assert live.people("SELECT count(*) FROM skips WHERE skipped_by = 'reviewer'") == [(10,)]
+    expect(frame.locator("#counts")).to_contain_text(f"{QUESTIONS - 20} open")
+    expect(frame.locator("#counts")).to_contain_text("20 answered by you today")
+    reviewer.picture("review, after twenty answers")
+    assert reviewer.wrong == []
+    with capsys.disabled():
+        print(f" [next question after {median(seconds):.3f} s, at most {max(seconds):.3f} s]")
+
+
+def test_the_last_answer_is_taken_back_by_key(reviewer: Visitor, live: Live) -> None:
+    frame = at_questions(reviewer)
+    before = live.people("SELECT * FROM decisions ORDER BY record_key"), live.people("SELECT * FROM judgements")
+    address = shown(frame)
+    reviewer.page.keyboard.press("n")
+    expect(frame.locator("#told")).to_have_text("Answered: somebody new.")
+    reviewer.page.keyboard.press("u")
+    expect(frame.locator("#told")).to_contain_text("Taken back")
+    assert shown(frame) == address
+    after = live.people("SELECT * FROM decisions ORDER BY record_key"), live.people("SELECT * FROM judgements")
+    assert after == before
+
+
+def test_buttons_do_what_keys_do_and_keys_can_be_switched_off(reviewer: Visitor, live: Live) -> None:
+    frame = at_questions(reviewer)
+    address = shown(frame)
+    frame.get_by_label("Answer by single keys").uncheck()
+    frame.locator("#asked").focus()
+    reviewer.page.keyboard.press("k")
+    frame.get_by_role("button", name="Skip").click()
+    expect(frame.locator("#told")).to_contain_text("Skipped")
+    expect(frame.locator("#sides tbody tr:nth-child(3) td").first).not_to_have_text(address)
+    assert live.people("SELECT count(*) FROM claims WHERE claimed_by = 'reviewer' AND claimed_until > now()") == [(1,)]
+
+
+def test_somebody_else_is_found_and_is_the_answer(reviewer: Visitor, live: Live) -> None:
+    frame = at_questions(reviewer)
+    address = shown(frame)
+    (first_name, last_name, home) = some_people()[0][0]
+    reviewer.page.keyboard.press("f")
+    expect(frame.locator("#found button").first).to_be_visible(timeout=60_000)
+    frame.get_by_label("First name").fill(first_name)
+    frame.get_by_label("Last name").fill(last_name)
+    frame.get_by_label("Address", exact=True).fill(home)
+    frame.get_by_role("button", name="Look up").click()
+    expect(frame.locator("#found li .big").first).to_contain_text(last_name, timeout=60_000)
+    reviewer.picture("review, find another")
+    frame.get_by_role("button", name="It is this one").first.click()
+    expect(frame.locator("#told")).to_contain_text("Answered: person")
+    ((found, said),) = live.people(
+        """
+        SELECT p.last_name, d.address FROM judgements AS j JOIN decisions AS d USING (batch_id, record_key)
+        JOIN people AS p USING (person_id) ORDER BY judgement_id DESC LIMIT 1
+        """
+    )
+    assert (found, said) == (last_name, address)
+    assert reviewer.wrong == []
+
+
+def test_looking_somebody_up_stores_nothing_and_leads_to_the_person(reviewer: Visitor, live: Live) -> None:
+    frame = at_questions(reviewer)
+    people = live.people("SELECT count(*) FROM people")
+    (first_name, last_name, _) = some_people()[0][1]
+    frame.get_by_role("link", name="Look somebody up").click()
+    frame.get_by_label("First name").fill(first_name)
+    frame.get_by_label("Last name").fill(last_name)
+    reviewer.page.keyboard.press("Enter")
+    expect(frame.locator("#found li")).to_have_count(1, timeout=60_000)
+    expect(frame.get_by_role("button", name="It is this one")).to_have_count(0)
+    reviewer.picture("review, look up")
+    frame.locator("#found a").click()
+    expect(frame.locator("#person-spellings")).to_contain_text(last_name)
+    expect(frame.locator("#person-decisions")).to_contain_text("people.csv")
+    reviewer.picture("review, person")
+    assert live.people("SELECT count(*) FROM people") == people
+    assert reviewer.wrong == []
+
+
+def test_names_are_text(reviewer: Visitor) -> None:
+    frame = at_questions(reviewer)
+    frame.locator("summary").click()
+    frame.get_by_label("Name or address holds").fill("<b>ann</b>")
+    reviewer.page.keyboard.press("Enter")
+    expect(frame.locator("#sides")).to_contain_text("<script>document.title='gone'</script>")
+    assert frame.locator("#sides script, #sides b").count() == 0
+    assert frame.locator("title").inner_text() == "Review"
+    reviewer.picture("review, ugly names")
+    frame.get_by_label("Name or address holds").fill("nobody is called that")
+    reviewer.page.keyboard.press("Enter")
+    expect(frame.locator("#nothing-text")).to_contain_text("No open question fits the filter")
+    reviewer.picture("review, nothing fits")
+    assert reviewer.wrong == []
+
+
+def test_it_reads_aloud_in_order(reviewer: Visitor) -> None:
+    """What a screen reader is told: the page's parts, the table with heads of rows and columns, what has happened."""
+    frame = at_questions(reviewer)
+    expect(frame.locator("#question")).to_match_aria_snapshot(
+        """
+        - article "Is this the same person?":
+          - heading "Is this the same person?" [level=1]
+          - paragraph
+          - table "The record that arrived beside the known person; what differs is marked":
+            - rowgroup:
+              - row:
+                - cell
+                - columnheader "Arrived"
+                - columnheader "Known"
+            - rowgroup:
+              - row /First name/:
+                - rowheader "First name"
+                - cell
+                - cell
+        """
+    )
+    expect(frame.get_by_role("group", name="Your answer").get_by_role("button")).to_have_count(6)
+    reviewer.page.keyboard.press("k")
+    expect(frame.get_by_role("status").first).to_have_text("Skipped; it comes again at the end.")
+    expect(frame.locator("#asked")).to_be_focused()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1300, 900)])
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_fits_a_phone_and_both_themes(browser: Browser, live: Live, width: int, height: int, dark: bool) -> None:
+    visitor = Visitor(browser, live, "second", width, height)
+    visitor.page.emulate_media(color_scheme="dark" if dark else "light")
+    visitor.page.goto(PAGE)
+    expect(visitor.page.locator("#asked")).to_be_visible()
+    assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    background = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(22, 24, 29)") == dark
+    for button in visitor.page.locator("#verdicts button:visible").all():
+        expect(button).to_be_in_viewport()
+    visitor.picture(f"review {width} {'dark' if dark else 'light'}")
+    visitor.page.close()
+
+
+def test_it_takes_the_theme_of_airflow(reviewer: Visitor) -> None:
+    frame = at_questions(reviewer)
+    for theme in ("dark", "light"):
+        reviewer.page.evaluate(f"document.documentElement.className = '{theme}'")
+        expect(frame.locator(f"html.{theme}")).to_have_count(1)
+        reviewer.picture(f"review in Airflow, {theme}")
+
+
+# Two at once, and a server that goes away -------------------------------------------------------------------------
+
+
+def test_two_browsers_never_show_one_question(reviewer: Visitor, second: Visitor) -> None:
+    one, other = at_questions(reviewer), at_questions(second)
+    for _ in range(4):
+        assert shown(one) != shown(other)
+        reviewer.page.keyboard.press("k")
+        second.page.keyboard.press("k")
+        for frame in (one, other):
+            expect(frame.locator("#told")).to_contain_text("Skipped")
+    assert reviewer.wrong == second.wrong == []
+
+
+def test_what_somebody_else_has_answered_is_shown_and_not_overturned(reviewer: Visitor, live: Live) -> None:
+    frame = at_questions(reviewer)
+    ((batch, key),) = live.people(
+        "SELECT batch_id, record_key FROM claims WHERE claimed_by = 'reviewer' ORDER BY claimed_until DESC LIMIT 1"
+    )
+    body = {**SCREEN, "of_batch": batch, "record_key": key, "person_id": None}
+    assert asked(live, "POST", f"{PAGE}answer", "second", body)[0] == 200
+    before = live.people("SELECT * FROM decisions ORDER BY record_key"), live.people("SELECT * FROM judgements")
+    reviewer.page.keyboard.press("s")
+    expect(frame.locator("#told")).to_have_text("second has answered meanwhile: somebody new. Nothing was changed.")
+    reviewer.picture("review, answered by somebody else")
+    after = live.people("SELECT * FROM decisions ORDER BY record_key"), live.people("SELECT * FROM judgements")
+    assert after == before
+
+
+def test_an_answer_while_a_run_loads_waits_for_it(reviewer: Visitor, live: Live) -> None:
+    import psycopg
+
+    frame = at_questions(reviewer)
+    count = live.people("SELECT count(*) FROM judgements")
+    with psycopg.connect(live.people_dsn) as load:
+        load.execute("LOCK TABLE dedupe.people IN SHARE ROW EXCLUSIVE MODE")
+        reviewer.page.keyboard.press("s")
+        expect(frame.get_by_role("alert")).to_contain_text("not stored", timeout=20_000)
+        reviewer.picture("review, while a run loads")
+        assert live.people("SELECT count(*) FROM judgements") == count
+    expect(frame.locator("#told")).to_contain_text("Answered", timeout=60_000)
+    expect(frame.get_by_role("alert")).to_be_hidden()
+    assert live.people("SELECT count(*) FROM judgements") == [(count[0][0] + 1,)]
+
+
+def test_an_answer_survives_a_server_that_goes_away(reviewer: Visitor, live: Live) -> None:
+    frame = at_questions(reviewer)
+    count = live.people("SELECT count(*) FROM judgements")
+    live.stop("api-server")
+    reviewer.page.keyboard.press("s")
+    expect(frame.get_by_role("alert")).to_contain_text("The server does not answer", timeout=20_000)
+    reviewer.page.keyboard.press("n")  # what is pressed meanwhile is not meant for the next question
+    reviewer.picture("review, no server")
+    live.start("api-server")
+    expect(frame.locator("#told")).to_contain_text("Answered: person", timeout=180_000)
+    expect(frame.get_by_role("alert")).to_be_hidden()
+    assert live.people("SELECT count(*) FROM judgements") == [(count[0][0] + 1,)]

@@ -283,9 +283,7 @@ def _found(name: str, similarity: float | bool | None) -> str:
     if similarity is None:
         return "missing on one side"
     if name == "address_numbers":
-        return {0.0: "none in common", 1.0: "the same, as far as given"}.get(
-            float(similarity), f"{100 * similarity:.0f} % in common"
-        )
+        return {0.0: "none in common", 1.0: "the same"}.get(float(similarity), f"{100 * similarity:.0f} % in common")
     return f"{next(words for least, words in _LEVELS if similarity >= least)} ({100 * similarity:.0f} %)"
 
 

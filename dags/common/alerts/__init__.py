@@ -22,7 +22,7 @@ from common.alerts.smtp import mail_server
 from common.alerts.tries import forget_note, leave_note, note_of, take_note, untaken_notes
 from common.errors import DedupePeopleError
 from common.mail import Mail
-from common.pages.links import base_url, report_page, run_page
+from common.pages.links import base_url, report_page, review_page, run_page
 from common.report.paths import report_paths
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def mail_report(context: Mapping[str, Any]) -> None:
     mail = Mail.from_dict(json.loads(paths.mail.read_text(encoding="utf-8")))
     mail = replace(mail, subject=f"[{dag_id}] {mail.subject}")
     mail = replace(mail, link=_link("Open the report", base_url() + report_page(dag_id, run_id)))
+    mail = replace(mail, facts={**(mail.facts or {}), "review": base_url() + review_page(dag_id, run_id)})
     if paths.html.exists() and paths.html.stat().st_size <= settings.MAX_ATTACHED:
         mail = replace(mail, attachments={paths.html.name: paths.html.read_text(encoding="utf-8")})
     outbox.put(mail)

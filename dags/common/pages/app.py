@@ -83,11 +83,16 @@ def _guard(app: "FastAPI") -> None:
     @app.exception_handler(HTTPException)
     def refuse(request: Request, error: HTTPException) -> Response:
         if "text/html" in request.headers.get("Accept", ""):
-            advice = {401: "Log in to Airflow first.", 403: f"Whoever may only read {DAG_ID} may not see names."}
+            advice = {401: "Log in to Airflow first.", 403: _NO_NAMES}
             page = _NOTHING.format(title="Not for you", text=advice.get(error.status_code, error.detail))
             return HTMLResponse(page, error.status_code, error.headers)
         return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
+
+_NO_NAMES = (
+    f"Names stand here in full. That needs the right to change {DAG_ID}, which you do not have: somebody who gives "
+    "rights in Airflow can help."
+)
 
 _NOTHING = """<!doctype html>
 <html lang="en">

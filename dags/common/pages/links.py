@@ -36,7 +36,7 @@ def report_page(dag_id: str, run_id: str) -> str:
 
 def review_page(dag_id: str, run_id: str) -> str:
     """The page of a run with its open questions in it, below `root()` or `base_url()`."""
-    return f"dags/{dag_id}/runs/{quote(run_id, safe='')}/plugin/{RUN_REVIEW_ROUTE}"
+    return f"{run_page(dag_id, run_id)}/plugin/{RUN_REVIEW_ROUTE}"
 
 
 class ReportLink(BaseOperatorLink):

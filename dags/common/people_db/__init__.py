@@ -5,7 +5,7 @@
     people       who is stored, in shards for comparing; standardised columns
     batches      what was decided about records, quarantine, sweeps, undoing
     judgements   what people said about decisions
-    questions    open questions: who is asked which, and what was answered
+    review       who is asked which open question, and what was answered
     models       the champion and those before it
 
 It reads and writes, and knows nothing of how records are compared: `pipeline` does that, inside of a transaction that
@@ -57,7 +57,7 @@ from common.people_db.people import (
     store_standardised,
     unstandardised_people,
 )
-from common.people_db.questions import (
+from common.people_db.review import (
     Answer,
     Asked,
     QuestionKey,

@@ -178,7 +178,8 @@ class Findings:
         elif numbers.review:
             records = _counted(numbers.review, "record waits", "records wait")
             steps.append(
-                f"{records} for your verdict. The report lists each with its candidate and the command that judges it."
+                f"{records} for your verdict. The tab Review of this run asks about one after the other; the report "
+                "lists each with its candidate and the command that judges it."
             )
         if numbers.quarantined:
             rows = _counted(numbers.quarantined, "row", "rows")

@@ -274,7 +274,7 @@ function foundPerson(person, place) {
   const line = personLine(first, "", person.person_id);
   const name = make("div", null, "big");
   name.append(...line.childNodes);
-  who.append(name, ...others.map((spelling) => personLine(spelling, "also known as", null, "div")));
+  who.append(name, ...(others.length ? [make("span", "also known as", "small")] : []), ...others.map((spelling) => personLine(spelling, "", null, "div")));
   if (person.household) who.append(make("p", "Lives there too, but is another one by the first name or the generation.", "small"));
   const terms = make("ul", null, "terms");
   terms.append(...person.terms.map(termLine), make("li", `Together: ${percent(person.score)} likely the same person.`, "score"));

@@ -50,3 +50,27 @@ RETURNS SETOF open_questions LANGUAGE sql STABLE AS $$
     WHERE (of_run IS NULL OR run_id = of_run) AND (of_batch IS NULL OR batch_id = of_batch)
       AND (for_reason IS NULL OR reason = for_reason) AND (with_text IS NULL OR names ILIKE with_text)
 $$;
+
+-- Several judgements in one transaction change a batch several times: what counts is what it is at the end.
+CREATE OR REPLACE FUNCTION batch_adds_up() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    batch batches%ROWTYPE;
+    counted bigint[];
+BEGIN
+    SELECT * INTO batch FROM batches WHERE batch_id = NEW.batch_id;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    SELECT array[count(*) FILTER (WHERE decision = 'DUPLICATE'), count(*) FILTER (WHERE decision = 'REVIEW'),
+                 count(*) FILTER (WHERE decision = 'NEW')]
+      INTO counted FROM decisions WHERE batch_id = batch.batch_id;
+    counted := counted || (SELECT count(*) FROM quarantine WHERE batch_id = batch.batch_id)
+                   || CASE TG_OP WHEN 'INSERT' THEN (SELECT count(*) FROM people WHERE batch_id = batch.batch_id)
+                                 ELSE batch.inserted END;
+    IF counted IS DISTINCT FROM array[batch.duplicates, batch.review, batch.inserted, batch.quarantined, batch.inserted]
+    THEN
+        RAISE EXCEPTION 'batch % does not add up: its rows count % as duplicates, review, new, quarantined, people',
+            batch.batch_id, counted USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END $$;

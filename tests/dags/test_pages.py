@@ -28,7 +28,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium o
 def live(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> Iterator[Live]:
     live = Live(tmp_path_factory.mktemp("pages") / "home", postgres)
     live.edit("dedupe_people.py", ('schedule="@daily"', "schedule=None"))
-    live.edit("common/default_args.py", ("        7,\n", "        0,\n"))  # training takes a minute
     (live.incoming / "new.csv").write_text(ROWS)
     with live.running():
         yield live

@@ -123,7 +123,6 @@ def live(
     small = (
         ("        1_000,\n", "        20,\n"),
         ("        10_000,\n", "        30,\n"),
-        ("        7,\n", "        0,\n"),
     )
     live.edit("common/default_args.py", *small)
     (live.incoming / "new.csv").write_text(ROWS)

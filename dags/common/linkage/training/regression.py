@@ -64,9 +64,11 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     """Fit a logistic regression, monotone in every similarity, to the train split; cut-offs are set elsewhere.
 
     Each curve is a sum of ramps between neighbouring knots. A ramp whose weight comes out negative would make the
-    curve fall; it is dropped and the rest fitted again, until none is left. Pairs with a clear
-    difference are left out: a rule decides them, and they would only teach the regression to mistrust every changed
-    first name. They are kept where all others are of one kind, as in a small set of judgements.
+    curve fall; it is dropped and the rest fitted again, until none is left. Pairs of a
+    household are left out: a rule decides them, and they would only teach the regression to mistrust every changed
+    first name. They are kept where all others are of one kind, as in a small set of judgements. Pairs that are apart
+    stay in, though a rule decides them too: without them nothing tells that neighbours with unlike names are two
+    people, and `review_at`, which must lie above neighbours, would come out too high.
 
     Args:
         formula: what to look at.
@@ -78,7 +80,7 @@ def fit(formula: Formula, pairs: pa.Table) -> LinkageModel:
     from sklearn.linear_model import LogisticRegression  # two seconds, and most runs fit nothing
 
     pairs = pairs.filter(pc.equal(pairs["split"], TRAIN))
-    undecided = pairs.filter(pc.invert(pc.or_(pairs["household"], pairs["apart"])))
+    undecided = pairs.filter(pc.invert(pairs["household"]))
     if len(undecided["is_match"].unique()) > 1:
         pairs = undecided
     vectors = vectors_of(pairs, formula.swapped)

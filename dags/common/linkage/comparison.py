@@ -101,11 +101,16 @@ def comparison_vectors(
         One row a pair, in the given order: `COMPARISON_VECTOR` (similarities null where a side is missing)
         and `score`.
     """
-    left_rows, right_rows = np.asarray(left_rows, np.int64), np.asarray(right_rows, np.int64)
+    names = list(COLUMNS.values())
+    left_rows, right_rows = (np.asarray(rows, np.int64) for rows in (left_rows, right_rows))
+    return compared(left.select(names).take(left_rows), right.select(names).take(right_rows), model)
+
+
+def compared(left: pa.Table, right: pa.Table, model: LinkageModel) -> pa.Table:
+    """As `comparison_vectors`, of two tables of one length: each record with the one in the same row."""
 
     def compare(left_field: str, right_field: str, comparator: Comparator) -> Floats:
-        values = left[COLUMNS[left_field]], right[COLUMNS[right_field]]
-        return _similarities(values[0].take(left_rows), values[1].take(right_rows), comparator)
+        return _similarities(left[COLUMNS[left_field]], right[COLUMNS[right_field]], comparator)
 
     address = {
         "address": compare("address", "address", address_similarity),
@@ -116,13 +121,13 @@ def comparison_vectors(
         "first_name": compare("first_name", "first_name", name_similarity),
         "last_name": compare("last_name", "last_name", name_similarity),
         **address,
-        "swapped": np.zeros(len(left_rows), bool),
+        "swapped": np.zeros(len(left), bool),
     }
     swapped = {
         "first_name": compare("first_name", "last_name", name_similarity),
         "last_name": compare("last_name", "first_name", name_similarity),
         **address,
-        "swapped": np.ones(len(left_rows), bool),
+        "swapped": np.ones(len(left), bool),
     }
     complete = ~np.isnan(swapped["first_name"]) & ~np.isnan(swapped["last_name"])
     better = complete & (model.log_odds(swapped) > model.log_odds(straight))

@@ -1,76 +1,34 @@
 """Lossless candidate pairs: every pair that could reach the threshold, found without comparing all pairs.
 
-Why nothing is missed. The log-odds of a pair are a sum with one term per comparison, and no term exceeds the
-maximum of its curve (or the level of a missing value, if that is higher). So the terms known so far plus the
-maxima of the others bound a pair, and a pair is left out only where that bound misses the threshold:
-
-1. The two names together must reach the threshold less the most that an address can add.
-2. So for any `split`, a pair has first names that contribute at least `split`, or last names that contribute more
-   than the rest. Each case is a pass of its own, led by that name; the second leaves out the pairs of the first.
-   Both together are complete whatever the split, so it is chosen by cost alone, on a sample.
-3. A pass compares distinct names first, then the other name of those records only, then their addresses; each
-   time the least similarity that will do follows from the terms known so far (a curve read backwards), and a
-   value whose length, characters and first letters cannot reach it is not compared (see `walk`). Likewise, what
-   the words of two addresses can add at most is known before the addresses are read (see `word_sieve`).
-4. Where an equal number in the addresses adds log-odds, pairs that share a number can be found by that alone
-   (a `Meeting`). The passes need only find the others, whose addresses add less, so that their names must add
-   more. Whether that costs less is measured on the sample, too.
-
-A record without a first name can only be led by its last name, and the other way round: passes of their own.
-Swapped names are passes in which the left first names meet the right last names. What is found is scored by the
-reference (`comparison`), which decides; the walk is more generous than that by `SLACK`, so that rounding never
-decides.
+Tables are encoded (`segment`), the cheapest passes that find all pairs are planned (`plan`, which also says why nothing
+is missed), and the passes are joins (`join`) that drop a pair only when the sum of its bounds (`bounds`) misses the
+threshold. What is found is scored by the reference (`comparison`), which decides; the search is a little more generous
+than that, so that rounding never decides.
 """
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import CandidateExplosion
-from common.linkage.comparison import COLUMNS, Rows, comparison_vectors
+from common.linkage.comparison import COLUMNS, Rows, compared
 from common.linkage.model import LinkageModel
-from common.linkage.search.address_parts import Meetings, meetings
-from common.linkage.search.dictionary import NONE
-from common.linkage.search.jaro_winkler import memory
-from common.linkage.search.walk import (
-    ANY,
-    ASCENDING,
-    ONCE,
-    SLACK,
-    AddressComparison,
-    AddressCurves,
-    Goal,
-    Index,
-    Meeting,
-    Pass,
-    Records,
-    Work,
-    meet,
-    some_of,
-    steps,
-    walk,
-)
-from common.linkage.search.word_sieve import NO_SIEVE, NO_WORDS, alike_words
+from common.linkage.search.bounds import SLACK
+from common.linkage.search.join import FOUND, RECORDS, Pass, join
+from common.linkage.search.plan import COSTS, Plan, Work, planned
+from common.linkage.search.segment import Segment
 from common.masking import masked
 
-SAMPLE = 60
-"""Left records on which the cost of a pass is measured beforehand."""
-
-PATIENCE = 100e6
-"""Work on a sample, in ns, after which it is cut short."""
-
-SPLITS = (0.5, 0.2, 0.8, 0.0, 1.0)
-"""Splits that are tried, in the range where both names have to do: at 0 only the first name leads, at 1 the last."""
+PARTS, SHORTEST_PART = 16, 1e6
+"""Parts of a pass for each core, and the least work in one, in ns."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +38,7 @@ class Budget:
     Attributes:
         pairs: candidate pairs, at most; each takes the reference some 20 microseconds.
         comparisons: pairs of addresses looked at, at most; a core does up to a hundred million a second.
-        rows: right records held encoded at a time, some 400 bytes each: the bound on memory.
+        rows: right records encoded at a time, some 400 bytes each: the bound on memory. A segment is used whole.
         cores: threads to use.
     """
 
@@ -109,22 +67,9 @@ class Progress:
     core_seconds: float
 
 
-def _explosion(work: Work, budget: Budget, frequent: list[tuple[str | None, str | None, int]]) -> CandidateExplosion:
-    """What to raise when the budget does not allow so much work. The message shows values of records masked."""
-    pairs, comparisons = int(work.pairs), int(work.addresses)
-    causes = "; ".join(f"{masked(first, last) or 'no name'} in {count:,} pairs" for first, last, count in frequent)
-    return CandidateExplosion(
-        f"at least {pairs:,} candidate pairs and {comparisons:,} comparisons of addresses, where"
-        f" {budget.pairs:,} and {budget.comparisons:,} are allowed; most often the same: {causes or 'no names'}",
-        pairs=pairs,
-        comparisons=comparisons,
-        frequent=frequent,
-    )
-
-
 def candidate_pairs(
-    left: pa.Table,
-    right: pa.Table | None,
+    left: pa.Table | Segment,
+    right: pa.Table | Segment | None,
     model: LinkageModel,
     at: float,
     budget: Budget | None = None,
@@ -133,8 +78,10 @@ def candidate_pairs(
     """All pairs with a match score of at least `at`.
 
     Args:
-        left: standardised records: `first_name_std`, `last_name_std`, `address_std` (ASCII; null is missing).
-        right: records or people with the same columns; None compares `left` with itself, each pair once.
+        left: standardised records: `first_name_std`, `last_name_std`, `address_std` (ASCII; null is missing); or a
+            segment of such a table, which saves encoding it again.
+        right: records or people with the same columns, or a segment of them; None compares `left` with itself, each
+            pair once.
         model: any linkage model.
         at: least match score, in (0, 1).
         budget: limits of work and memory; the usual ones if None.
@@ -146,33 +93,26 @@ def candidate_pairs(
 
     Raises:
         CandidateExplosion: the budget does not allow it; raised before the work begins if a sample shows it.
-        ValueError: a value is not ASCII, or `at` is out of range.
+        ValueError: a value is not ASCII, `at` is out of range, or a segment lacks the tokens that the model weighs.
     """
     if not 0 < at < 1:
         raise ValueError("the least match score must lie between 0 and 1")
     budget = budget or Budget()
-    others = left if right is None else right
     lowest = at * (1 - 1e-15)  # the score itself is rounded too
     least = math.log(lowest) - math.log1p(-lowest) - model.intercept - SLACK
-    by_words = steps(model.curve("address_words"))
-    with_words = by_words.best > by_words.least
-    records = Records(left, with_words)
-    found = [np.empty((0, 2), np.int64)]
-    held = len(others) if right is None else budget.rows
-    for begin in range(0, len(others), max(held, 1)):
-        other_records = records if right is None else Records(others.slice(begin, held), with_words)
+    with_tokens = any(_matters(model, name) for name in ("address_words", "address_numbers"))
+    ours = _encoded(left, with_tokens)
+    found = [_scored(ours, ours, np.empty((0, 2), np.int64), model)]
+    for begin, theirs in _held(ours, right, with_tokens, budget.rows):
         try:
-            rows = _find(records, other_records, model, least, budget, progress)
+            rows = _find(ours, theirs, model, least, budget, progress)
         except _OverBudgetError as error:
-            raise _explosion(error.work, budget, frequent_names(left, others)) from None
-        found.append(rows + np.array([0, begin]))
-    rows = np.concatenate(found)
-    if right is None:
-        rows = np.sort(rows[rows[:, 0] != rows[:, 1]], axis=1)
-    left_rows, right_rows = np.divmod(np.unique(rows[:, 0] * len(others) + rows[:, 1]), max(len(others), 1))
-    vectors = comparison_vectors(left, others, left_rows, right_rows, model)
-    pairs = vectors.add_column(0, "left_row", pa.array(left_rows)).add_column(1, "right_row", pa.array(right_rows))
-    return pairs.filter(pc.greater_equal(pairs["score"], at))
+            others = ours if right is None else right
+            raise _explosion(error.work, budget, frequent_names(_table(left), _table(others))) from None
+        scored = _scored(ours, theirs, rows, model)
+        scored = scored.filter(pc.greater_equal(scored["score"], at))
+        found.append(scored.set_column(1, "right_row", pc.add(scored["right_row"], begin)))
+    return pa.concat_tables(found).sort_by([("left_row", "ascending"), ("right_row", "ascending")])
 
 
 def frequent_names(left: pa.Table, right: pa.Table, most: int = 3) -> list[tuple[str | None, str | None, int]]:
@@ -194,51 +134,53 @@ class _OverBudgetError(Exception):
         self.work = work
 
 
-class _Group:
-    """Some rows of a table, in the order of their first or last names when that is first asked for."""
-
-    def __init__(self, records: Records, rows: Rows) -> None:
-        self.records, self.rows = records, rows
-        self._indexes: dict[str, Index] = {}
-
-    def by(self, name: str) -> Index:
-        if name not in self._indexes:
-            self._indexes[name] = self.records.index(name, self.rows)
-        return self._indexes[name]
-
-    def only(self, chosen: npt.NDArray[np.bool_]) -> "_Group":
-        return _Group(self.records, self.rows[chosen])
-
-    def has_numbers(self) -> npt.NDArray[np.bool_]:
-        return np.asarray(self.records.addresses.numbers[self.rows] != 0)
+def _explosion(work: Work, budget: Budget, frequent: list[tuple[str | None, str | None, int]]) -> CandidateExplosion:
+    """What to raise when the budget does not allow so much work. The message shows values of records masked."""
+    pairs, comparisons = int(work.pairs), int(work.comparisons)
+    causes = "; ".join(f"{masked(first, last) or 'no name'} in {count:,} pairs" for first, last, count in frequent)
+    return CandidateExplosion(
+        f"at least {pairs:,} candidate pairs and {comparisons:,} comparisons of addresses, where"
+        f" {budget.pairs:,} and {budget.comparisons:,} are allowed; most often the same: {causes or 'no names'}",
+        pairs=pairs,
+        comparisons=comparisons,
+        frequent=frequent,
+    )
 
 
-class _Arrangement(NamedTuple):
-    """Complete left records against right ones, names straight or swapped."""
-
-    goal: Goal  # driver_least: of both names together
-    left: tuple[str, str]  # "first" and "last"
-    right: tuple[str, str]  # what the left first and the left last name are compared with
-    first: tuple[float, float]  # the least and the most that the first names contribute
-    last: tuple[float, float]
+def _matters(model: LinkageModel, name: str) -> bool:
+    """Whether a comparison can make a difference between pairs."""
+    curve = model.curve(name)
+    return len({*curve.log_odds, curve.missing}) > 1
 
 
-class _Plan(NamedTuple):
-    """Passes that find all pairs of some kind, and what each of them will take."""
+def _encoded(table: pa.Table | Segment, with_tokens: bool) -> Segment:
+    if not isinstance(table, Segment):
+        return Segment.of(table, with_tokens)
+    if with_tokens and not table.with_tokens:
+        raise ValueError("the model weighs words or numbers of addresses, and the segment was made without them")
+    return table
 
-    steps: list[Pass | Meeting]
-    works: list[Work]
 
-    def cost(self) -> float:
-        return sum(work.scanning + work.comparing for work in self.works)
+def _held(
+    left: Segment, right: pa.Table | Segment | None, with_tokens: bool, rows: int
+) -> Iterator[tuple[int, Segment]]:
+    """The segments that `left` is compared with one after the other, and the row where each begins."""
+    if right is None:
+        yield 0, left
+    elif isinstance(right, Segment):
+        yield 0, _encoded(right, with_tokens)
+    else:
+        for begin in range(0, len(right), rows):
+            yield begin, Segment.of(right.slice(begin, rows), with_tokens)
 
-    def __or__(self, other: "_Plan") -> "_Plan":
-        return _Plan(self.steps + other.steps, self.works + other.works)
+
+def _table(records: pa.Table | Segment) -> pa.Table:
+    return records.records(np.arange(len(records))) if isinstance(records, Segment) else records
 
 
 def _find(
-    left: Records,
-    right: Records,
+    left: Segment,
+    right: Segment,
     model: LinkageModel,
     least: float,
     budget: Budget,
@@ -246,213 +188,69 @@ def _find(
 ) -> Rows:
     """Row pairs of at least `least` log-odds, without the intercept: n x 2, and a few more that the reference drops.
 
-    If `right` is `left`, they may come in either order, or both.
+    Each comes once, in ascending order; if `right` is `left`, the lower row first.
     """
-    plan = _Search(left, right, model, least, budget.cores).plan()
-    expected = Work(*(sum(values) for values in zip(*plan.works, Work(0, 0, 0, 0), strict=True)))
-    if expected.addresses > budget.comparisons or expected.pairs > budget.pairs:
+    plan = planned(left, right, model, least, budget.cores)
+    expected = plan.work()
+    if expected.comparisons > budget.comparisons or expected.pairs > budget.pairs:
         raise _OverBudgetError(expected)
-    return _run(plan, expected, budget, progress)
+    rows = _run(plan, expected, budget, progress)
+    if right is left:
+        rows = np.sort(rows[rows[:, 0] != rows[:, 1]], axis=1)
+    return np.column_stack(np.divmod(np.unique(rows[:, 0] * len(right) + rows[:, 1]), max(len(right), 1)))
 
 
-class _Search:
-    """Which passes find all pairs of two tables, or of one with itself."""
-
-    def __init__(self, left: Records, right: Records, model: LinkageModel, least: float, cores: int) -> None:
-        self.left, self.right, self.within = left, right, right is left
-        self.first, self.last = steps(model.curve("first_name")), steps(model.curve("last_name"))
-        self.address = AddressCurves(
-            *(steps(model.curve(name)) for name in ("address", "address_words", "address_numbers"))
-        )
-        self.least, self.swapped = least, model.swapped
-        without = any(side.addresses.words is NO_WORDS for side in (left, right))
-        alike = NO_SIEVE if without else alike_words(left.words, right.words, cores)
-        room = memory(*left.texts(), *right.texts())
-        self.addresses = AddressComparison(left.addresses, right.addresses, self.address, alike, room)
-
-    def plan(self) -> _Plan:
-        """The cheapest passes, by what they take on a sample."""
-        left, right, first, last = self.left, self.right, self.first, self.last
-        # records with a name missing are led by the other one, or by the missing level itself
-        no_first, no_last = left.first_code == NONE, left.last_code == NONE
-        most = self.address.whole.best + self.address.words.best + self.address.numbers.best
-        names = self.least - most
-        goal = Goal(self.least, 0.0, most, math.inf, missing=True, order=ANY)
-        everyone = _Group(right, np.arange(len(right.first_code)))
-        only_last, only_first = _Group(left, np.flatnonzero(no_first & ~no_last)), _Group(left, np.flatnonzero(no_last))
-        lone = [
-            self._led("last", "last", only_last, everyone, goal, names - first.missing),
-            self._led("first", "first", only_first, everyone, goal, names - last.missing),
-        ]
-        plan = _cheapest([lone])
-
-        complete = _Group(left, np.flatnonzero(~no_first & ~no_last))
-        # within a table, pairs of a complete record and an incomplete one have just been found
-        others = complete if self.within else everyone
-        straight = goal._replace(missing=not self.within, order=ONCE if self.within else ANY)
-        crossed = goal._replace(least=self.least - self.swapped, missing=False, order=ASCENDING if self.within else ANY)
-        known = [(float(curve.y[0]), float(curve.y[-1])) for curve in (first, last)]
-        either = known if self.within else [(curve.least, curve.best) for curve in (first, last)]
-        for arrangement in (
-            _Arrangement(straight, ("first", "last"), ("first", "last"), *either),
-            _Arrangement(crossed, ("first", "last"), ("last", "first"), *known),
-        ):
-            if arrangement.first[1] + arrangement.last[1] >= arrangement.goal.least - most:
-                plan |= self._arranged(arrangement, complete, others)
-        return plan
-
-    def _arranged(self, arrangement: _Arrangement, left: _Group, right: _Group) -> _Plan:
-        """All pairs by their names; or those that share a number, and the others by their names, if that is cheaper."""
-        whole = _cheapest(self._splits(arrangement, left, right))
-        numbers, most = self.address.numbers, arrangement.goal.address_most
-        apart = float(numbers.y[0])
-        if apart == numbers.best:
-            return whole
-        ascending = arrangement._replace(goal=arrangement.goal._replace(order=ASCENDING if self.within else ANY))
-
-        def at_most(contribution: float, of: _Arrangement) -> _Arrangement:
-            return of._replace(goal=of.goal._replace(address_most=most - numbers.best + contribution))
-
-        shared = at_most(float(numbers.y[-1]), ascending)
-        plan = _cheapest([[self._meeting(shared, left.rows)]])
-        plan |= _cheapest(self._splits(at_most(apart, arrangement), left, right), whole.cost())
-        if numbers.missing > apart:
-            missing, has_numbers = at_most(numbers.missing, ascending), left.has_numbers()
-            plan |= _cheapest(self._splits(missing, left.only(~has_numbers), right))
-            plan |= _cheapest(self._splits(missing, left.only(has_numbers), right.only(~right.has_numbers())))
-        return plan if plan.cost() < whole.cost() else whole
-
-    @cached_property
-    def _meetings(self) -> Meetings:
-        return meetings(self.left.addresses.ordered, self.right.addresses.ordered)
-
-    def _meeting(self, arrangement: _Arrangement, rows: Rows) -> Meeting:
-        goal = arrangement.goal
-        (left_first, left_last), (right_first, right_last) = arrangement.left, arrangement.right
-        return Meeting(
-            rows=rows,
-            meetings=self._meetings,
-            left_first=self.left.names(left_first),
-            left_last=self.left.names(left_last),
-            right_first=self.right.names(right_first),
-            right_last=self.right.names(right_last),
-            first=self.first,
-            last=self.last,
-            addresses=self.addresses,
-            goal=goal._replace(driver_least=goal.least - goal.address_most),
-        )
-
-    def _led(self, by: str, other_by: str, left: _Group, right: _Group, goal: Goal, driver_least: float) -> Pass:
-        """A pass led by the left name `by`, which meets the right name `other_by`."""
-        curves = (self.first, self.last) if by == "first" else (self.last, self.first)
-        goal = goal._replace(driver_least=driver_least)
-        return Pass(left.by(by), right.by(other_by), *curves, self.addresses, goal)
-
-    def _splits(self, arrangement: _Arrangement, left: _Group, right: _Group) -> Iterator[list[Pass]]:
-        """Alternatives that find the same pairs: first names that contribute at least a split, and the rest.
-
-        The rest are last names that make up for less than the split.
-        """
-        goal, first, last = arrangement.goal, arrangement.first, arrangement.last
-        names_least = goal.least - goal.address_most
-        if not len(left.rows) or not len(right.rows) or first[1] + last[1] < names_least:
-            yield []
-            return
-        lowest, highest = max(names_least - last[1], first[0]), min(first[1], names_least - last[0])
-        (by_first, by_last), (other_first, other_last) = arrangement.left, arrangement.right
-        for share in SPLITS:
-            split = lowest + share * (highest - lowest)
-            if share == 0:
-                split = names_least - last[1]
-            passes = []
-            if share < 1:
-                passes.append(self._led(by_first, other_first, left, right, goal, split))
-            if share == 1:
-                passes.append(self._led(by_last, other_last, left, right, goal, names_least - first[1]))
-            elif share > 0:
-                rest = goal._replace(follower_below=split)
-                passes.append(self._led(by_last, other_last, left, right, rest, names_least - split))
-            yield passes
+def _scored(left: Segment, right: Segment, rows: Rows, model: LinkageModel) -> pa.Table:
+    """Row pairs with their comparison vectors and scores, by the reference."""
+    vectors = compared(left.records(rows[:, 0]), right.records(rows[:, 1]), model)
+    return vectors.add_column(0, "left_row", pa.array(rows[:, 0])).add_column(1, "right_row", pa.array(rows[:, 1]))
 
 
-def _cheapest(alternatives: Iterable[list[Pass] | list[Meeting]], most: float = math.inf) -> _Plan:
-    """The alternative that costs least on a sample; how much one costs matters only if it is below `most`."""
-    best, cost = _Plan([], []), math.inf
-    for step_list in alternatives:
-        measured = [_measure(step, min(cost, most)) for step in step_list]
-        plan = _Plan(list(step_list), measured)
-        if plan.cost() < cost:
-            best, cost = plan, plan.cost()
-    return best
+class _Part(NamedTuple):
+    """Some left name pairs of a pass, and the share of all work that they are expected to take."""
+
+    step: Pass
+    begin: int
+    end: int
+    share: float
 
 
-def _measure(step: Pass | Meeting, most: float) -> Work:
-    """The work of a pass, from a sample of its left records; cut short where it is sure to exceed `most` ns."""
-    rows = step.rows if isinstance(step, Meeting) else step.left.rows
-    count = len(rows)
-    if not count:
-        return Work(0, 0, 0, 0)
-    random = np.random.default_rng(0)
-    chosen = np.sort(random.choice(count, min(SAMPLE, count), replace=False))
-    if isinstance(step, Meeting):
-        sample: Pass | Meeting = step._replace(rows=rows[chosen])
-        parts, records, per_value = len(chosen), np.ones(len(chosen)), count / len(chosen)
-    else:
-        # the numbers of name pairs, on which ONCE depends, are others in a sample
-        goal = step.goal._replace(order=min(step.goal.order, ASCENDING))
-        sample = step._replace(left=some_of(step.left, chosen), goal=goal)
-        parts, records = len(sample.left.driver_code), np.diff(sample.left.row_start)
-        per_value = _distinct(step.left) / _distinct(sample.left)  # values are scanned once, however many bear them
-    done, seen = np.zeros(4), 0
-    for part in random.permutation(parts):
-        _, work = _do(sample, part, part + 1, 5_000_000, 1_000_000)
-        done, seen = done + work, seen + int(records[part])
-        total = done * (len(chosen) / seen) * np.array([per_value, *[count / len(chosen)] * 3])
-        if done[:2].sum() > PATIENCE or total[:2].sum() * seen / len(chosen) > most:
-            break
-    return Work(*total.tolist())
+def _parts(plan: Plan, cores: int) -> list[_Part]:
+    """The passes in parts that threads can do side by side."""
+    parts = []
+    for step, work in zip(plan.passes, plan.works, strict=True):
+        cost, length = float(work @ COSTS), len(step.left.ordered.leader)
+        count = min(length, PARTS * cores, cores + int(cost / SHORTEST_PART))
+        bounds = np.linspace(0, length, count + 1).astype(np.int64)
+        share = cost / max(plan.cost(), 1) / max(count, 1)
+        parts += [_Part(step, begin, end, share) for begin, end in pairwise(bounds.tolist())]
+    return parts
 
 
-def _do(step: Pass | Meeting, begin: int, end: int, most_addresses: int, most_pairs: int) -> tuple[Rows, Rows]:
-    """Some parts of a pass: row pairs, and the work as an array."""
-    run = meet if isinstance(step, Meeting) else walk
-    pairs, work = run(begin, end, step, most_addresses, most_pairs)
-    return pairs, work
-
-
-def _distinct(index: Index) -> int:
-    return int(np.count_nonzero(np.diff(index.driver_code, prepend=NONE - 1)))
-
-
-def _run(plan: _Plan, expected: Work, budget: Budget, progress: Callable[[Progress], None]) -> Rows:
+def _run(plan: Plan, expected: Work, budget: Budget, progress: Callable[[Progress], None]) -> Rows:
     """Do the passes in parts, on all threads."""
-    parts, weights = [], []
-    for step, work in zip(plan.steps, plan.works, strict=True):
-        length = len(step.rows if isinstance(step, Meeting) else step.left.driver_code)
-        bounds = np.unique(np.linspace(0, length, min(length, 16 * budget.cores) + 1).astype(np.int64))
-        for begin, end in pairwise(bounds):
-            parts.append((begin, end, step))
-            weights.append((work.scanning + work.comparing + 1) / (len(bounds) - 1))
-    found, addresses, pairs, share, shown = [np.empty((0, 2), np.int64)], 0, 0, 0.0, 0.0
+    parts = _parts(plan, budget.cores)
+    found, comparisons, pairs, share, shown = [np.empty((0, 2), np.int64)], 0, 0, 0.0, 0.0
 
-    def report() -> None:
-        seconds = (expected.scanning + expected.comparing) * 1e-9
-        progress(Progress(min(share, 1.0), pairs, int(expected.pairs), int(expected.addresses), seconds))
+    def report(share: float) -> None:
+        counts = int(expected.pairs), int(expected.comparisons)
+        progress(Progress(min(share, 1.0), pairs, *counts, expected.nanoseconds * 1e-9))
 
-    report()
+    report(0.0)
     with ThreadPoolExecutor(budget.cores) as pool:
         waiting = {
-            pool.submit(_do, step, begin, end, budget.comparisons, budget.pairs): weight / sum(weights)
-            for (begin, end, step), weight in zip(parts, weights, strict=True)
+            pool.submit(join, part.begin, part.end, part.step, budget.comparisons, budget.pairs): part for part in parts
         }
         for future in as_completed(waiting):
             rows, done = future.result()
             found.append(rows)
-            addresses, pairs, share = addresses + int(done[2]), pairs + len(rows), share + waiting[future]
-            if addresses > budget.comparisons or pairs > budget.pairs:
+            comparisons, pairs = comparisons + int(done[RECORDS]), pairs + int(done[FOUND])
+            share += waiting[future].share
+            if comparisons > budget.comparisons or pairs > budget.pairs:
                 pool.shutdown(cancel_futures=True)
-                raise _OverBudgetError(expected._replace(addresses=addresses, pairs=pairs))
-            if share >= shown + 1 / 30 or len(found) > len(parts):
+                raise _OverBudgetError(expected._replace(comparisons=comparisons, pairs=pairs))
+            if share >= shown + 1 / 30 and len(found) <= len(parts):
                 shown = share
-                report()
+                report(share)
+    report(1.0)
     return np.concatenate(found)

@@ -1,5 +1,10 @@
 """Candidate pairs, held against the reference on all pairs."""
 
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +14,8 @@ from common.errors import CandidateExplosion
 from common.linkage.comparison import comparison_vectors
 from common.linkage.model import STARTING_MODEL, Curve, LinkageModel
 from common.linkage.search.candidates import Budget, Progress, candidate_pairs, frequent_names
+from common.linkage.search.segment import Segment
+from common.linkage.standardise import MAX_FIELD_CHARACTERS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -92,6 +99,70 @@ def test_pairs_are_the_exhaustive_ones(tables: tuple[pa.Table, pa.Table], model:
     left, right = tables
     assert candidate_pairs(left, right, model, at).to_pylist() == exhaustive(left, right, model, at)
     assert candidate_pairs(left, None, model, at).to_pylist() == exhaustive(left, None, model, at)
+
+
+@proof
+@given(batches(), models(), thresholds)
+def test_saved_segments_find_the_same(tables: tuple[pa.Table, pa.Table], model: LinkageModel, at: float) -> None:
+    """Encoded once, saved and mapped into memory: on either side, on both, and a table with itself."""
+    left, right = tables
+    with tempfile.TemporaryDirectory() as folder:
+        segments = []
+        for table in tables:
+            Segment.of(table).save(Path(folder, "segment"))
+            segments.append(Segment.open(Path(folder, "segment")))
+    expected = exhaustive(left, right, model, at)
+    for one, other in ((left, segments[1]), (segments[0], right), segments):
+        assert candidate_pairs(one, other, model, at).to_pylist() == expected
+    assert candidate_pairs(segments[1], None, model, at).to_pylist() == exhaustive(right, None, model, at)
+
+
+def crowd(count: int, letters: str, seed: int) -> pa.Table:
+    """Many records of few letters, so that all bounds are tried; 5 % of all values are missing."""
+    random = np.random.default_rng(seed)
+
+    def word(longest: int) -> str:
+        return "".join(random.choice(list(letters), random.integers(1, longest)))
+
+    words = [word(7) for _ in range(12)]
+
+    def address() -> str:
+        return " ".join([str(random.integers(1, 30)), *random.choice(words, 3), str(random.integers(90, 99))])
+
+    rows = [(word(6), str(random.choice(words)), address()) for _ in range(count)]
+    return columns([tuple(None if random.random() < 0.05 else value for value in row) for row in rows])
+
+
+@pytest.mark.parametrize("letters", ["ab", "abcdefgh"])
+@pytest.mark.parametrize("names_decide", [True, False])
+def test_many_records_at_thresholds_that_are_scores(letters: str, names_decide: bool) -> None:
+    """Hundreds of records on both sides, more than the budget holds at a time, and thresholds exactly at scores."""
+    model = STARTING_MODEL
+    if names_decide:
+        curves = {name: Curve((0.0, 1.0), (0.0, 6.0)) for name in ("first_name", "last_name", "address")}
+        model = LinkageModel(-13.0, curves, swapped=-1.0, accept_at=0.9, review_at=0.5, margin=0.0)
+    left, right = crowd(150, letters, seed=1), crowd(200, letters, seed=2)
+    everything, within = exhaustive(left, right, model, 1e-300), exhaustive(left, None, model, 1e-300)
+    scores = np.sort([pair["score"] for pair in everything])
+    for place in (len(scores) // 2, -2000, -300, -20):
+        at = float(scores[place])
+        expected = [pair for pair in everything if pair["score"] >= at]
+        assert candidate_pairs(left, right, model, at, Budget(rows=70)).to_pylist() == expected
+        assert candidate_pairs(left, None, model, at).to_pylist() == [pair for pair in within if pair["score"] >= at]
+
+
+@pytest.mark.parametrize("at", [0.3, 0.9, 0.98])
+def test_fields_as_long_as_validation_lets_through(at: float) -> None:
+    """Names and addresses of a thousand characters, of few long words, many short ones, and many that are alike."""
+    random = np.random.default_rng(0)
+    alike = ["abcdef" + one + other for one in "jklmnopqrstu" for other in "jklmnopqrstu"]
+    texts = [" ".join(alike[:111]), "abcdefz unlike", " ".join(alike[20:131]), "x" * 1_000, "x" * 999 + "y"]
+    texts += ["ab " * 333, "".join(random.choice(list("abc 12"), MAX_FIELD_CHARACTERS)).strip()]
+    assert max(map(len, texts)) == MAX_FIELD_CHARACTERS
+    table = columns([(first, "li", address) for first in (*texts[2:4], "anna") for address in texts])
+    result = candidate_pairs(table, table, STARTING_MODEL, at).to_pylist()
+    assert result == exhaustive(table, table, STARTING_MODEL, at)
+    assert len(result) > len(table)
 
 
 @pytest.mark.parametrize("words", [Curve((1.0,), (0.0,)), Curve((0.0, 1.0), (0.0, 2.0), missing=1.0)])
@@ -219,3 +290,24 @@ def test_text_that_is_not_ascii_is_refused() -> None:
 def test_threshold_out_of_range(at: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         candidate_pairs(twins(3), None, STARTING_MODEL, at)
+
+
+def test_no_index_runs_off_an_array(request: pytest.FixtureRequest) -> None:
+    """Compiled code does not look: the property once more, compiled so that it does (kept, for it takes a minute)."""
+    cache = request.config.cache.mkdir("numba-boundscheck")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        "exhaustive_ones",
+    ]
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(cache)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=request.config.rootpath)
+    assert result.returncode == 0, result.stdout[-3000:]

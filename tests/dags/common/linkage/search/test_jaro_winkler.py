@@ -1,19 +1,19 @@
 """The compiled Jaro-Winkler, held against jellyfish, and its bounds against itself."""
 
-import numpy as np
 import pyarrow as pa
 from common.linkage import comparison
 from common.linkage.search.jaro_winkler import (
+    LAST_STEP,
+    STEPS,
+    clear,
     common_prefix,
-    forget,
+    highest_similarities,
     long_similarity,
-    matches_wanted,
-    memory,
-    ordered_texts,
     prepare,
-    similarity,
-    texts,
+    scratch,
+    short_similarity,
 )
+from common.linkage.search.text import ordered_words, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jellyfish import jaro_winkler_similarity
@@ -23,20 +23,23 @@ ascii_text = st.one_of(
     st.text("abcdefghijklmnopqrstuvwxyz 0123456789", max_size=64),
     st.text(st.characters(max_codepoint=127), max_size=140),
     st.text("abc", min_size=60, max_size=70),
+    st.text("abcde 12", min_size=900, max_size=1_000),
 )
+HIGHEST = highest_similarities()
 
 
-def compiled_similarities(one: str, other: str, wanted: float) -> list[float]:
+def compiled_similarities(one: str, other: str) -> list[float]:
     """By each of the compiled ways that may compare the two."""
     values = texts(pa.array([one, other]))
-    room = memory(values)
-    value, prefix = values.data[: values.start[1]], common_prefix(values.prefix[0], values.prefix[1])
-    prepare(room, value)
-    results = [long_similarity(room, value, values.data, values.start[1], values.start[2], prefix)]
+    masks = scratch(max(len(one), len(other)))
+    prefix = common_prefix(values.prefix[0], values.prefix[1])
+    prepared = prepare(masks, values.data[: values.start[1]])
+    place = values.data, values.start[1], values.start[2], prefix
+    results = [long_similarity(prepared, *place)]
     if max(len(one), len(other)) <= 64:
-        results.append(similarity(room, value, values.data, values.start[1], values.start[2], prefix, wanted))
-    forget(room, value)
-    assert not room[:256].any()
+        results.append(short_similarity(prepared, *place, 0))
+    clear(prepared)
+    assert not masks[:256].any()
     return results
 
 
@@ -44,30 +47,56 @@ def compiled_similarities(one: str, other: str, wanted: float) -> list[float]:
 @given(ascii_text, ascii_text)
 def test_similarity_is_that_of_jellyfish_to_the_last_bit(one: str, other: str) -> None:
     expected = jaro_winkler_similarity(one, other)
-    assert compiled_similarities(one, other, wanted=-1.0) == [expected] * (1 + (max(len(one), len(other)) <= 64))
+    assert compiled_similarities(one, other) == [expected] * (1 + (max(len(one), len(other)) <= 64))
+
+
+def step_of(one: str, other: str, words: int) -> tuple[int, int]:
+    """The step of shares and the prefix that the search knows of two values before it compares them."""
+    values = texts(pa.array([one, other]), words)
+    first, second = values.signature.reshape(2, words)
+    different = sum(int(bits).bit_count() for bits in first & ~second)
+    shares = (len(one) - different) * (1 / max(len(one), 1) + 1 / max(len(other), 1))
+    return min(int(shares * STEPS), LAST_STEP), int(common_prefix(values.prefix[0], values.prefix[1]))
 
 
 @settings(max_examples=500, deadline=None)
 @given(ascii_text, ascii_text, st.integers(1, 3))
-def test_bound_is_never_below_the_similarity(one: str, other: str, words: int) -> None:
-    """What a similarity wants of two values is never more than they have, by length, signature and prefix."""
-    values, wanted = texts(pa.array([one, other]), words), np.empty(5)
-    matches_wanted(jaro_winkler_similarity(one, other), wanted)
-    first, second = values.signature.reshape(2, words)
-    lacking = sum(int(bits).bit_count() for bits in first & ~second)
-    shares = (len(one) - lacking) * (1 / max(len(one), 1) + 1 / max(len(other), 1))
-    assert shares >= wanted[common_prefix(values.prefix[0], values.prefix[1])]
+def test_no_similarity_is_above_its_bound(one: str, other: str, words: int) -> None:
+    """What length, characters and prefix allow."""
+    step, prefix = step_of(one, other, words)
+    assert jaro_winkler_similarity(one, other) <= HIGHEST[prefix, step] + 1e-9
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text("abcd", min_size=1, max_size=12), st.text("abcd", min_size=1, max_size=12))
+def test_similarity_that_cannot_reach_a_step_is_cut_short_and_others_are_not(one: str, other: str) -> None:
+    values = texts(pa.array([one, other]))
+    prefix = common_prefix(values.prefix[0], values.prefix[1])
+    prepared = prepare(scratch(12), values.data[: values.start[1]])
+    for step in range(0, LAST_STEP + 2, 16):
+        found = short_similarity(prepared, values.data, values.start[1], values.start[2], prefix, step)
+        exact = jaro_winkler_similarity(one, other)
+        assert found == exact or (found == -1 and (step > LAST_STEP or exact <= HIGHEST[prefix, step]))
+
+
+def test_bounds_are_narrow() -> None:
+    """Values that are equal, and values of which two thirds match in order."""
+    assert HIGHEST[4, step_of("anna", "anna", 1)[0]] == 1
+    jaro = (2 * 4 / 6 + 1) / 3
+    assert jaro <= HIGHEST[0, step_of("abcdxy", "abcdvw", 1)[0]] <= jaro + 1 / STEPS
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.text("ab cdefghij\t\x00", max_size=40), max_size=5))
 def test_words_are_ordered_as_in_the_reference(values: list[str]) -> None:
-    ordered = ordered_texts(texts(pa.array(values, pa.string())))
-    result = [ordered.data[a:b].tobytes().decode() for a, b in zip(ordered.start, ordered.start[1:], strict=False)]
+    written = texts(pa.array(values, pa.string()))
+    ordered = ordered_words(written.data, written.start)
+    result = [ordered[a:b].tobytes().decode() for a, b in zip(written.start, written.start[1:], strict=False)]
     assert result == [comparison.sort_tokens(value) for value in values]
 
 
 def test_more_words_than_room() -> None:
     many = " ".join(f"w{n % 7}" for n in range(300))
-    ordered = ordered_texts(texts(pa.array([many, "b a"])))
-    assert ordered.data.tobytes().decode() == comparison.sort_tokens(many) + "a b"
+    written = texts(pa.array([many, "b a"]))
+    ordered = ordered_words(written.data, written.start)
+    assert ordered.tobytes().decode() == comparison.sort_tokens(many) + "a b"

@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from common.linkage import comparison
-from common.linkage.search import address_parts
-from common.linkage.search.jaro_winkler import memory, ordered_texts, texts
+from common.linkage.search import tokens
+from common.linkage.search.jaro_winkler import scratch
+from common.linkage.search.text import ordered_words, texts
+from common.linkage.search.tokens import numbers_similarity, same_numbers, tokens_of, words_similarity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,14 +47,13 @@ def test_what_they_say(one: str, other: str, words: float, numbers: float) -> No
 @given(addresses, addresses)
 def test_compiled_is_the_same(one: str, other: str) -> None:
     written = texts(pa.array([one, other]))
-    ordered = ordered_texts(written)
-    mine, theirs = ordered.data[: ordered.start[1]], ordered.data[ordered.start[1] :]
-    masks = memory(written)
-    words = address_parts.words_similarity(masks, np.empty(len(other)), mine, theirs)
+    ordered = ordered_words(written.data, written.start)
+    left, right = ordered[: written.start[1]], ordered[written.start[1] :]
+    masks = scratch(max(len(one), len(other)))
+    words = words_similarity(masks, np.empty(len(other)), left, right)
     assert words == pytest.approx(comparison.words_similarity(one, other), rel=1e-12, nan_ok=True)
     assert not masks[:256].any()
-    numbers = address_parts.numbers_similarity(mine, theirs)
-    assert numbers == pytest.approx(comparison.numbers_similarity(one, other), nan_ok=True)
+    assert numbers_similarity(left, right) == pytest.approx(comparison.numbers_similarity(one, other), nan_ok=True)
 
 
 def numbers_of(address: str | None) -> set[str]:
@@ -61,14 +62,15 @@ def numbers_of(address: str | None) -> set[str]:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.none() | addresses, max_size=8), st.lists(st.none() | addresses, max_size=8))
-def test_meetings_are_all_that_share_a_number(left: list[str | None], right: list[str | None]) -> None:
-    ours, theirs = (texts(pa.array(side, pa.string())) for side in (left, right))
-    index = address_parts.meetings(ours, theirs)
+def test_holders_are_all_that_share_a_number(left: list[str | None], right: list[str | None]) -> None:
+    ours, theirs = (tokens_of(pa.array(side, pa.large_string())).numbers for side in (left, right))
+    same = same_numbers(ours, theirs)
     met = {
         (row, int(other))
         for row in range(len(left))
-        for number in index.number[index.number_start[row] : index.number_start[row + 1]]
-        for other in index.rows[index.start[number] : index.start[number + 1]]
+        for number in ours.code[ours.start[row] : ours.start[row + 1]]
+        if same[number] >= 0
+        for other in theirs.holder[theirs.holder_start[same[number]] : theirs.holder_start[same[number] + 1]]
     }
     assert met == {
         (a, b) for a, one in enumerate(left) for b, other in enumerate(right) if numbers_of(one) & numbers_of(other)
@@ -78,7 +80,14 @@ def test_meetings_are_all_that_share_a_number(left: list[str | None], right: lis
 @settings(max_examples=200, deadline=None)
 @given(addresses, addresses)
 def test_addresses_without_a_bit_in_common_share_no_number(one: str, other: str) -> None:
-    values = texts(pa.array([one, other]))
-    bits = address_parts.number_bits(values.data, values.start)
+    bits = tokens_of(pa.array([one, other], pa.large_string())).numbers.bits
     assert [bool(bit) for bit in bits] == [bool(numbers_of(one)), bool(numbers_of(other))]
     assert bits[0] & bits[1] or not numbers_of(one) & numbers_of(other)
+
+
+def test_numbers_of_one_hash_count_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is lost by it: who has either of them is found for both."""
+    monkeypatch.setattr(tokens, "_hashes", lambda data, start: np.zeros(len(start) - 1, np.uint64))
+    numbers = tokens_of(pa.array(["12 oak", "14 oak", "elm"], pa.large_string())).numbers
+    assert numbers.holder.tolist() == [0, 1]
+    assert same_numbers(numbers, numbers).tolist() == [0]

@@ -1,4 +1,4 @@
-"""The sieve of address words lets nothing fall that the reference finds similar."""
+"""The bound by the words of addresses lets nothing fall that the reference finds similar."""
 
 import math
 from itertools import pairwise
@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from common.linkage.comparison import words_similarity
-from common.linkage.search import word_sieve
-from common.linkage.search.jaro_winkler import Texts, ordered_texts, texts
-from common.linkage.search.word_sieve import alike_words, cover, most_covered, uncover, words_at, words_of
+from common.linkage.search import words as words_module
+from common.linkage.search.tokens import Words, tokens_of, words_at
+from common.linkage.search.values import Dictionary
+from common.linkage.search.words import alike_words, cover, most_covered, uncover
 from common.linkage.standardise import MAX_FIELD_CHARACTERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,19 +30,20 @@ long_addresses = st.lists(words, min_size=60, max_size=125, unique=True).map(
 )
 
 
-def ordered(column: list[str | None]) -> Texts:
-    return ordered_texts(texts(pa.array(column, pa.string())))
+def words_of(column: list[str | None]) -> tuple[Dictionary, Words]:
+    tokens = tokens_of(pa.array(column, pa.large_string()))
+    return tokens.distinct_words, tokens.words
 
 
 def bounds(ours: list[str | None], theirs: list[str | None]) -> list[list[float]]:
     """The bound on each left address and each right one."""
-    (known, left), (others, right) = words_of(ordered(ours)), words_of(ordered(theirs))
+    (known, left), (others, right) = words_of(ours), words_of(theirs)
     alike = alike_words(known, others, cores=2)
     result = []
     for row in range(len(ours)):
         covers = alike.covers.copy()
         length = cover(covers, row, left, alike)
-        result.append([most_covered(covers, length, right.stream, *span) for span in pairwise(right.start)])
+        result.append([most_covered(covers, length, right, other) for other in range(len(theirs))])
         uncover(covers, row, left, alike)
         assert not covers.any()
     return result
@@ -78,7 +80,7 @@ def test_the_bound_holds_where_equal_similarities_add_up(count: int) -> None:
 
 def test_an_address_too_long_to_count_has_no_bound() -> None:
     long = " ".join(f"abcd{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676)}" for n in range(15_000))
-    assert len(long.replace(" ", "")) > word_sieve.LONGEST
+    assert len(long.replace(" ", "")) > words_module.LONGEST
     assert bounds([long, "abcd"], ["abcd", long]) == [[1.0, 1.0], [1.0, 1.0]]
 
 
@@ -99,7 +101,7 @@ def test_words_are_known_once_however_many_there_are() -> None:
     rng = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     column = [" ".join("".join(rng.choice(letters, 4)) for _ in range(4)) for _ in range(5_000)]
-    dictionary, words = words_of(ordered(column))
+    dictionary, words = words_of(column)
     known = dictionary.values
     texts_of = [known.data[a:b].tobytes().decode() for a, b in pairwise(known.start)]
     assert len(texts_of) == len(set(texts_of)) > 10_000
@@ -110,19 +112,13 @@ def test_words_are_known_once_however_many_there_are() -> None:
 
 
 def test_words_of_some_rows() -> None:
-    _, words = words_of(ordered(["oak st", None, "elm", "12"]))
+    _, words = words_of(["oak st", None, "elm", "12"])
     some = words_at(words, np.array([2, 0, 0, 1]))
     streams = [words.stream[words.start[row] : words.start[row + 1]].tolist() for row in (2, 0, 0, 1)]
     assert [some.stream[a:b].tolist() for a, b in pairwise(some.start)] == streams
 
 
 def test_too_many_words_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    known, _ = words_of(ordered(["oak st"]))
-    monkeypatch.setattr(word_sieve, "MOST_COMPARED", 3)
-    assert alike_words(known, known, cores=1) is word_sieve.NO_SIEVE
-
-
-def test_words_that_only_share_a_hash_make_no_sieve(monkeypatch: pytest.MonkeyPatch) -> None:
-    hashes = word_sieve._hashes
-    monkeypatch.setattr(word_sieve, "_hashes", lambda *args: hashes(*args) & np.uint64(3))
-    assert words_of(ordered(["oak elm ash fir yew box bay fig"]))[1] is word_sieve.NO_WORDS
+    known, _ = words_of(["oak st"])
+    monkeypatch.setattr(words_module, "MOST_COMPARED", 3)
+    assert alike_words(known, known, cores=1) is words_module.NOT_COMPARED

@@ -1,0 +1,48 @@
+"""How functions of the search are compiled, and two machine instructions that numpy does not offer.
+
+Compiled functions run without Python's global lock, so that threads search side by side. Their arrays are plain numpy
+arrays. Arrays of a `Segment` are always read-only, whether they were just made or are mapped from a file: numba takes
+read-only arrays for another type and would compile everything twice.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.extending import intrinsic
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile on first use and keep the machine code on disk where there is a place for it."""
+    try:
+        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+    except RuntimeError:  # a read-only checkout and no home folder: compile again in every process
+        return numba.njit(function, nogil=True, error_model="numpy")
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile into each caller: a call would copy every array of a nested tuple, which takes a microsecond."""
+    return numba.njit(function, nogil=True, error_model="numpy", inline="always")
+
+
+def merged(function: Callable[..., Any]) -> Any:
+    """Compile into each caller as machine code, for functions that are called once or twice and take nested tuples."""
+    return numba.njit(function, nogil=True, error_model="numpy", forceinline=True)
+
+
+def _popcount(typing: Any, word: Any) -> Any:
+    """Number of bits set in a uint64."""
+    return numba.uint64(numba.uint64), lambda context, builder, signature, words: builder.ctpop(words[0])
+
+
+def _lowest_bit(typing: Any, word: Any) -> Any:
+    """Position of the lowest bit set in a uint64, 64 if there is none."""
+
+    def emit(context: Any, builder: Any, signature: Any, words: Any) -> Any:
+        return builder.cttz(words[0], context.get_constant(numba.boolean, False))
+
+    return numba.uint64(numba.uint64), emit
+
+
+popcount: Any = intrinsic(_popcount)
+lowest_bit: Any = intrinsic(_lowest_bit)

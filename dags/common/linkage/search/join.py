@@ -1,0 +1,569 @@
+# mypy: disable-error-code="no-untyped-def"
+"""The join: from left records to the right records that may reach the goal, led by a name or by a shared number.
+
+A leader leads from the name pairs on the left to records on the right, with a contribution that is known from then on:
+a name to all records with a similar name, a number to all records that have it too. What is left must make up for the
+rest: the follower, which is the other name, and then the address. At every step the bounds of what is not yet known
+are added to what is (see `bounds`), and whoever cannot reach the goal any more is dropped before the next, dearer step:
+
+1. `similar_leaders`: the distinct right names that are similar enough to a left one, each looked at once.
+2. `follow`: of their records, the name pairs whose other name is similar enough; each name pair is looked at once,
+   however many records have it. Or `share_number`: of the records with a number, those with such names.
+3. `compare_addresses`: of these name pairs, the records whose addresses could be similar enough by their characters,
+   first letters, numbers and words.
+4. `confirm`: of these, the pairs that reach the goal. Only here are addresses compared letter by letter.
+
+Everything in here is compiled, takes plain arrays, and knows of a model only its terms.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from common.linkage.model import Floats
+from common.linkage.search.bounds import Term, contribution, least_step, step_above
+from common.linkage.search.compiled import compiled, inlined, merged, popcount
+from common.linkage.search.jaro_winkler import (
+    Prepared,
+    clear,
+    common_prefix,
+    prepare,
+    scratch,
+    shares_step,
+    similarity_at_least,
+)
+from common.linkage.search.segment import (
+    ADDRESS_WORDS,
+    KINDS,
+    LENGTH,
+    NUMBER_BITS,
+    PLACE,
+    PREFIXES,
+    SHARE,
+    WITH_NUMBERS,
+    WITHOUT_ADDRESS,
+    Addresses,
+    Ordered,
+)
+from common.linkage.search.tokens import Numbers, numbers_similarity, words_similarity
+from common.linkage.search.values import Dictionary, Query, Similar, missing_code, similar_values, value_of
+from common.linkage.search.words import AlikeWords, cover, most_covered, uncover
+
+KINDS_COUNT = len(KINDS)
+
+ANY, ASCENDING, ONCE = range(3)
+"""Which pairs of a table with itself a pass looks at: both orders, left row < right row, or either order once."""
+
+SCANNED, VALUES_COMPARED, LEADERS, NAME_PAIRS, RECORDS, COMPARED, FOUND, WORK = range(8)
+"""Places in the work of a join, and how many there are: distinct values looked at and compared, similar leaders,
+name pairs and pairs of records looked at, comparisons of texts, pairs found."""
+
+
+class Side(NamedTuple):
+    """One side of a join: records in the order of their leader, and what they refer to."""
+
+    ordered: Ordered
+    leader: Dictionary
+    follower: Dictionary
+    addresses: Addresses
+    numbers: Numbers
+
+
+class AddressTerms(NamedTuple):
+    """The three comparisons of addresses."""
+
+    whole: Term
+    words: Term
+    numbers: Term
+
+
+class Goal(NamedTuple):
+    """What the pairs of a pass must reach, in log-odds without the model's intercept.
+
+    Attributes:
+        least: by the whole pair.
+        leader_least: by the leader; pairs whose leader contributes less belong to another pass.
+        follower_below: pairs whose follower contributes this much or more belong to another pass.
+        address_most: what addresses contribute at most, by the kind of the left and of the right one; 3 x 3.
+        missing: whether a missing name counts as a value; otherwise it rules a pair out.
+        order: `ANY`, `ASCENDING` or `ONCE`.
+    """
+
+    least: float
+    leader_least: float
+    follower_below: float
+    address_most: Floats
+    missing: bool
+    order: int
+
+
+class Pass(NamedTuple):
+    """One join: who is compared with whom, by which terms, towards what.
+
+    Attributes:
+        leader: the term of the leading name.
+        follower: the term of the other name.
+        by_number: whether a shared number leads; then the leading name is compared like the other one.
+        same_number: for each left number its code on the right, or -1; int64.
+        alike: see `AlikeWords`.
+        longest: characters of the longest value of both sides.
+    """
+
+    left: Side
+    right: Side
+    leader: Term
+    follower: Term
+    address: AddressTerms
+    goal: Goal
+    by_number: bool
+    same_number: npt.NDArray[np.int64]
+    alike: AlikeWords
+    longest: int
+
+
+class Spans(NamedTuple):
+    """Right records that are next to each other in their order, and what their addresses must contribute.
+
+    Attributes:
+        begin: place of the first record; int64.
+        end: place behind the last one; int64.
+        kind: of their addresses; int8.
+        needed: log-odds that their addresses must contribute.
+    """
+
+    begin: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int8]
+    needed: Floats
+
+
+class Survivors(NamedTuple):
+    """Right records whose addresses are compared letter by letter with that of a left record.
+
+    Attributes:
+        place: of the right record; int64.
+        needed: log-odds that the addresses must contribute.
+        words: what their words contribute at most.
+        step: of the shares of characters that may match; int64.
+    """
+
+    place: npt.NDArray[np.int64]
+    needed: Floats
+    words: Floats
+    step: npt.NDArray[np.int64]
+
+
+class ComparedName(NamedTuple):
+    """A left name that is compared with right ones, with its signature and its prefix as of `Texts`."""
+
+    prepared: Prepared
+    signature: np.uint64
+    prefix: np.uint32
+    is_missing: bool
+
+
+class Workspace(NamedTuple):
+    """Memory of one join. All of it is taken once, as large as it could be needed; pages never used cost nothing.
+
+    Attributes:
+        similar: the similar leaders.
+        spans: what the follower lets through.
+        survivors: what the filters of addresses let through.
+        covers: see `words.cover`.
+        masks: see `jaro_winkler.scratch`; likewise the next two.
+        more_masks: for the second value that is prepared at a time.
+        word_masks: for words.
+        best: see `tokens.words_similarity`.
+        numbers_most: what numbers contribute at most, by `numbers_known`.
+        rising: the lowest step of shares, by prefix, from which the follower may contribute more than its least.
+        work: what was done, by `SCANNED` and the others; int64.
+    """
+
+    similar: Similar
+    spans: Spans
+    survivors: Survivors
+    covers: npt.NDArray[np.uint32]
+    masks: npt.NDArray[np.uint64]
+    more_masks: npt.NDArray[np.uint64]
+    word_masks: npt.NDArray[np.uint64]
+    best: Floats
+    numbers_most: Floats
+    rising: npt.NDArray[np.int64]
+    work: npt.NDArray[np.int64]
+
+
+@compiled
+def join(begin, end, step, most_records, most_found):
+    """Pairs of rows (n x 2) of the left name pairs from `begin` to `end` that may reach the goal of a `Pass`; the work.
+
+    Stops early, with the work done so far, soon after it has looked at `most_records` pairs of records or found
+    `most_found`.
+    """
+    left, near, spans, sought = step.left.ordered, 0, 0, -1
+    no_leader, no_follower = missing_code(step.left.leader), missing_code(step.left.follower)
+    room, found = workspace(step), np.empty((64, 2), np.int64)
+    number_start, number_code = step.left.numbers.start, step.left.numbers.code
+    for pair in range(begin, end):
+        leader, kind = left.leader[pair], left.kind[pair]
+        if (step.by_number and kind != WITH_NUMBERS) or (
+            not step.goal.missing and (leader == no_leader or left.follower[pair] == no_follower)
+        ):
+            continue
+        if not step.by_number:
+            if leader != sought:
+                near, sought = similar_leaders(leader, step, room), leader
+            spans = follow(pair, near, step, room)
+        for place in range(left.record_start[pair], left.record_start[pair + 1]):
+            if step.by_number:
+                row = left.rows[place]
+                for number in number_code[number_start[row] : number_start[row + 1]]:
+                    spans = share_number(number, pair, row, step, room)
+                    found = compare_addresses(place, spans, step, room, found)
+            elif spans:
+                found = compare_addresses(place, spans, step, room, found)
+            if room.work[RECORDS] > most_records or room.work[FOUND] > most_found:
+                return found[: room.work[FOUND]], room.work
+    return found[: room.work[FOUND]], room.work
+
+
+@compiled
+def workspace(step):
+    """The `Workspace` of a `Pass`."""
+    leaders, records, longest = missing_code(step.right.leader) + 1, len(step.right.ordered.rows), step.longest
+    masks = scratch(longest)
+    similar = Similar(masks.copy(), np.empty(leaders, np.int64), np.empty(leaders), np.zeros(2, np.int64))
+    # a record is at most one span
+    spans = Spans(
+        np.empty(records, np.int64), np.empty(records, np.int64), np.empty(records, np.int8), np.empty(records)
+    )
+    places = np.empty(records, np.int64)
+    survivors = Survivors(places, np.empty(records), np.empty(records), np.empty(records, np.int64))
+    numbers, rising = step.address.numbers, np.empty(5, np.int64)
+    for prefix in range(5):
+        rising[prefix] = step_above(step.follower, prefix)
+    return Workspace(
+        similar,
+        spans,
+        survivors,
+        step.alike.covers.copy(),
+        masks,
+        masks.copy(),
+        masks.copy(),
+        np.empty(longest),
+        np.array([numbers.log_odds[0], numbers.log_odds[-1], numbers.missing]),
+        rising,
+        np.zeros(WORK, np.int64),
+    )
+
+
+@merged
+def similar_leaders(leader, step, room):
+    """Write to `room.similar` the right names that contribute enough beside a left one; return how many."""
+    goal, similar, values = step.goal, room.similar, step.left.leader.values
+    no_leader, no_other = missing_code(step.left.leader), missing_code(step.right.leader)
+    lowest, count = leader if goal.order == ONCE else 0, 0
+    if leader != no_leader:
+        value = value_of(step.left.leader, leader)
+        query = Query(value, values.signature[leader], values.prefix[leader], np.int64(lowest))
+        similar.work[:] = 0
+        count = similar_values(query, step.right.leader, step.leader, goal.leader_least, similar)
+        room.work[SCANNED] += similar.work[0]
+        room.work[VALUES_COMPARED] += similar.work[1]
+    if goal.missing and step.leader.missing >= goal.leader_least:
+        for other in range(lowest if leader == no_leader else no_other, no_other + 1):
+            similar.codes[count], similar.log_odds[count] = other, step.leader.missing
+            count += 1
+    return count
+
+
+@merged
+def follow(pair, near, step, room):
+    """Write to `room.spans` the records of the first `near` similar leaders whose follower lets them reach the goal.
+
+    Returns how many spans. Each name pair is one.
+    """
+    left, right, goal, spans, work = step.left.ordered, step.right.ordered, step.goal, room.spans, room.work
+    other, follower, left_kind = left.follower[pair], step.follower, left.kind[pair]
+    is_missing, missing_other = other == missing_code(step.left.follower), missing_code(step.right.follower)
+    value, missing = value_of(step.left.follower, other), follower.missing if goal.missing else -np.inf
+    signature, prefix, share, length = left.signature[pair], left.prefix[pair], left.share[pair], len(value)
+    data, start = step.right.follower.values.data, step.right.follower.values.start
+    prepared, steps, count = prepare(room.masks, value), np.empty(5, np.int64), 0
+    for n in range(KINDS_COUNT * near):
+        known, kind = room.similar.log_odds[n // KINDS_COUNT], n % KINDS_COUNT
+        group = KINDS_COUNT * room.similar.codes[n // KINDS_COUNT] + kind
+        first, last = right.group[group], right.group[group + 1]
+        if goal.order == ONCE:
+            first = max(first, pair)
+        needed = goal.least - known - goal.address_most[left_kind, kind]
+        if first >= last or needed > follower.best or needed >= goal.follower_below:
+            continue
+        for same in range(5):
+            steps[same] = least_step(follower, same, needed)
+        work[LEADERS] += 1
+        work[NAME_PAIRS] += last - first
+        for k in range(first, last):
+            gained = missing
+            if not is_missing and right.follower[k] != missing_other:
+                same = common_prefix(prefix, right.prefix[k])
+                matches = length - np.int64(popcount(signature & ~right.signature[k]))
+                most_step = shares_step(matches, share, right.share[k])
+                if most_step < steps[same]:
+                    continue
+                gained = follower.log_odds[0]
+                if most_step >= room.rising[same]:
+                    work[COMPARED] += 1
+                    j = right.follower[k]
+                    alike = similarity_at_least(prepared, data, start[j], start[j + 1], same, steps[same])
+                    gained = contribution(follower, alike)
+            if needed <= gained < goal.follower_below:
+                spans.begin[count], spans.end[count] = right.record_start[k], right.record_start[k + 1]
+                spans.kind[count], spans.needed[count] = kind, goal.least - known - gained
+                count += 1
+    clear(prepared)
+    return count
+
+
+@merged
+def share_number(number, pair, row, step, room):
+    """Write to `room.spans` the right records that have a number too and whose names let them reach the goal.
+
+    Args:
+        number: code of the left number.
+        pair: the left name pair.
+        row: the left row.
+        step: the `Pass`.
+        room: the `Workspace`.
+
+    Returns:
+        How many spans. Each record is one.
+    """
+    same = step.same_number[number]
+    if same < 0:
+        return 0
+    left, right, goal, count = step.left.ordered, step.right.ordered, step.goal, 0
+    needed = goal.least - goal.address_most[WITH_NUMBERS, WITH_NUMBERS]
+    leader = compared_name(step.left.leader, left.leader[pair], room.masks)
+    follower = compared_name(step.left.follower, left.follower[pair], room.more_masks)
+    begin, end = step.right.numbers.holder_start[same], step.right.numbers.holder_start[same + 1]
+    room.work[LEADERS] += 1
+    room.work[NAME_PAIRS] += 20 * (end - begin)  # read from all over memory
+    for other_row in step.right.numbers.holder[begin:end]:
+        if goal.order == ASCENDING and other_row <= row:
+            continue
+        place = right.place[other_row]
+        k = right.name_pair[place]
+        first = name_bound(step.leader, leader, step.right.leader.values, right.leader[k], goal.missing)
+        last = name_bound(step.follower, follower, step.right.follower.values, right.follower[k], goal.missing)
+        if first + last < needed:
+            continue
+        if first > step.leader.log_odds[0]:
+            room.work[COMPARED] += 1
+            first = name_contribution(step.leader, leader, step.right.leader.values, right.leader[k], first)
+            if first + last < needed:
+                continue
+        if last > step.follower.log_odds[0]:
+            room.work[COMPARED] += 1
+            last = name_contribution(step.follower, follower, step.right.follower.values, right.follower[k], last)
+            if first + last < needed:
+                continue
+        room.spans.begin[count], room.spans.end[count] = place, place + 1
+        room.spans.kind[count], room.spans.needed[count] = WITH_NUMBERS, goal.least - first - last
+        count += 1
+    clear(leader.prepared)
+    clear(follower.prepared)
+    return count
+
+
+@compiled
+def compared_name(dictionary, code, masks):
+    """A left name, ready to be compared: `ComparedName`."""
+    values = dictionary.values
+    if code == missing_code(dictionary):
+        return ComparedName(prepare(masks, value_of(dictionary, code)), np.uint64(0), np.uint32(0), True)
+    return ComparedName(prepare(masks, value_of(dictionary, code)), values.signature[code], values.prefix[code], False)
+
+
+@inlined
+def name_bound(term, name, values, code, with_missing):
+    """What a left name and a right one contribute at most, by their characters; exactly where one is missing.
+
+    `name` is a `ComparedName`, `values` are the `Texts` of the right names, `code` is one of them or the missing one.
+    """
+    bound = term.missing if with_missing else -np.inf
+    if not name.is_missing and code < len(values.prefix):
+        length = len(name.prepared.value)
+        matches = length - np.int64(popcount(name.signature & ~values.signature[code]))
+        share, other_share = 1 / max(length, 1), 1 / max(values.start[code + 1] - values.start[code], 1)
+        bound = term.most[common_prefix(name.prefix, values.prefix[code]), shares_step(matches, share, other_share)]
+    return bound
+
+
+@inlined
+def name_contribution(term, name, values, code, bound):
+    """What they contribute, given their bound of `name_bound`."""
+    gained = bound
+    if not name.is_missing and code < len(values.prefix):
+        prefix = common_prefix(name.prefix, values.prefix[code])
+        alike = similarity_at_least(name.prepared, values.data, values.start[code], values.start[code + 1], prefix, 0)
+        gained = contribution(term, alike)
+    return gained
+
+
+@merged
+def compare_addresses(place, count, step, room, found):
+    """Compare the address of the left record at `place` with those in the first `count` spans, by their bounds.
+
+    Returns `found` with the pairs that reach the goal, see `with_pair`.
+    """
+    left, right, goal, spans, survivors = step.left.ordered, step.right.ordered, step.goal, room.spans, room.survivors
+    address, shares, whole, words = right.address, right.address_share, step.address.whole, step.address.words
+    at, row, sieve, covered, filled = ADDRESS_WORDS * place, left.rows[place], len(step.alike.start) > 1, -1, 0
+    kind = left.kind[left.name_pair[place]]
+    one, two, three = left.address[at], left.address[at + 1], left.address[at + 2]
+    numbers, prefixes, share = (
+        left.address[at + NUMBER_BITS],
+        left.address[at + PREFIXES],
+        left.address_share[at + SHARE],
+    )
+    length = np.int64(left.address[at + PLACE] >> np.uint64(LENGTH))
+    for span in range(count):
+        begin, end, needed = spans.begin[span], spans.end[span], spans.needed[span]
+        if goal.order == ONCE and begin <= place:  # the records of the same name pair, of a table with itself
+            begin = place + 1
+        room.work[RECORDS] += max(end - begin, 0)
+        if max(kind, spans.kind[span]) == WITHOUT_ADDRESS:
+            found = with_pairs(row, begin, end, step, room, found)
+            continue
+        for k in range(begin, end):
+            other = ADDRESS_WORDS * k
+            rest = room.numbers_most[numbers_known(numbers, address[other + NUMBER_BITS])]
+            matches = length - np.int64(
+                popcount(one & ~address[other])
+                + popcount(two & ~address[other + 1])
+                + popcount(three & ~address[other + 2])
+            )
+            most_step = shares_step(matches, share, shares[other + SHARE])
+            if whole.most[4, most_step] + words.best + rest < needed:
+                continue
+            most = rest + whole.most[longest_prefix(prefixes, address[other + PREFIXES]), most_step]
+            if most + words.best < needed:
+                continue
+            words_most = words.best
+            if sieve:
+                if covered < 0:
+                    covered = cover(room.covers, place, left.words, step.alike)
+                words_most = most_of_words(words, room.covers, covered, right.words, k)
+            if most + words_most >= needed:
+                survivors.place[filled], survivors.needed[filled] = k, needed
+                survivors.words[filled], survivors.step[filled] = words_most, most_step
+                filled += 1
+    if covered >= 0:
+        uncover(room.covers, place, left.words, step.alike)
+    return confirm(place, filled, step, room, found) if filled else found
+
+
+@inlined
+def numbers_known(bits, other_bits):
+    """What the bits of two addresses' numbers tell: 0 none in common, 1 perhaps some, 2 missing on a side."""
+    known = 2 if bits == 0 or other_bits == 0 else np.int64(bits & other_bits != 0)
+    return known
+
+
+@inlined
+def longest_prefix(prefixes, other_prefixes):
+    """The longer common prefix of two addresses, as written or with ordered tokens; see `Ordered.address`."""
+    different = prefixes ^ other_prefixes
+    written = common_prefix(np.uint32(different), np.uint32(0))
+    ordered = common_prefix(np.uint32(different >> np.uint64(32)), np.uint32(0))
+    return max(written, ordered)
+
+
+@inlined
+def most_of_words(term, covers, covered, words, place):
+    """What the words of two addresses contribute at most; arguments as of `most_covered`."""
+    share = most_covered(covers, covered, words, place)
+    return term.missing if np.isnan(share) else contribution(term, share)
+
+
+@merged
+def confirm(place, count, step, room, found):
+    """Compare the address of a left record letter by letter with those of the first `count` survivors.
+
+    Bounds fall, term by term, until a pair misses the goal or cannot miss it any more; returns as `compare_addresses`.
+    """
+    left, right, addresses, survivors = step.left, step.right, step.right.addresses, room.survivors
+    whole, words, numbers = step.address.whole, step.address.words, step.address.numbers
+    row = left.ordered.rows[place]
+    first, last = left.addresses.start[row], left.addresses.start[row + 1]
+    written = prepare(room.masks, left.addresses.data[first:last])
+    ordered = prepare(room.more_masks, left.addresses.ordered[first:last])
+    at = ADDRESS_WORDS * place
+    bits, prefixes = left.ordered.address[at + NUMBER_BITS], left.ordered.address[at + PREFIXES]
+    for n in range(count):
+        k, needed, words_most = survivors.place[n], survivors.needed[n], survivors.words[n]
+        other, other_row = ADDRESS_WORDS * k, right.ordered.rows[k]
+        if step.goal.order == ASCENDING and other_row <= row:
+            continue
+        position = right.ordered.address[other + PLACE]
+        begin = np.int64(position & ((np.uint64(1) << np.uint64(LENGTH)) - np.uint64(1)))
+        end = begin + np.int64(position >> np.uint64(LENGTH))
+        known = numbers_known(bits, right.ordered.address[other + NUMBER_BITS])
+        numbers_most = room.numbers_most[known]
+        numbers_least = room.numbers_most[0] if known == 1 else numbers_most
+        different = prefixes ^ right.ordered.address[other + PREFIXES]
+        whole_needed, most_step = needed - words_most - numbers_most, survivors.step[n]
+        room.work[COMPARED] += 1
+        gained, prefix = whole.log_odds[0], common_prefix(np.uint32(different), np.uint32(0))
+        least = least_step(whole, prefix, whole_needed)
+        if most_step >= least:
+            room.work[COMPARED] += 2
+            alike = similarity_at_least(written, addresses.data, begin, end, prefix, least)
+            gained = contribution(whole, alike)
+        if gained + words.least + numbers_least < needed:
+            prefix = common_prefix(np.uint32(different >> np.uint64(32)), np.uint32(0))
+            least = least_step(whole, prefix, whole_needed)
+            if most_step >= least:
+                room.work[COMPARED] += 2
+                alike = similarity_at_least(ordered, addresses.ordered, begin, end, prefix, least)
+                gained = max(gained, contribution(whole, alike))
+        if gained < whole_needed:
+            continue
+        if known == 1 and gained + words.least + numbers_least < needed:
+            room.work[COMPARED] += 2
+            alike = numbers_similarity(ordered.value, addresses.ordered[begin:end])
+            numbers_least = numbers_most = contribution(numbers, alike)
+        if gained + words_most + numbers_most < needed:
+            continue
+        if gained + words.least + numbers_least < needed:
+            room.work[COMPARED] += 10
+            alike = words_similarity(room.word_masks, room.best, ordered.value, addresses.ordered[begin:end])
+            gained += words.missing if np.isnan(alike) else contribution(words, alike)
+            if gained + numbers_most < needed:
+                continue
+        found = with_pair(found, room.work, row, other_row)
+    clear(written)
+    clear(ordered)
+    return found
+
+
+@compiled
+def with_pair(found, work, row, other_row):
+    """The pairs found (n x 2, of which `work` says how many are filled) with one more, in a larger array if need be."""
+    count = work[FOUND]
+    if count == len(found):
+        found = np.concatenate((found, found))
+    found[count, 0], found[count, 1] = row, other_row
+    work[FOUND] = count + 1
+    return found
+
+
+@compiled
+def with_pairs(row, begin, end, step, room, found):
+    """The pairs found with one more for each right record from the place `begin` to `end`; see `with_pair`."""
+    for k in range(begin, end):
+        other_row = step.right.ordered.rows[k]
+        if step.goal.order != ASCENDING or other_row > row:
+            found = with_pair(found, room.work, row, other_row)
+    return found

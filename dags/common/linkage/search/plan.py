@@ -1,0 +1,294 @@
+"""Which passes find all pairs at the least cost, measured on a sample.
+
+Why nothing is missed:
+
+1. Every pair has a leader. For any `split`, a pair's first names contribute at least that much, or they do not: then
+   its last names must make up for it. Each case is a pass, led by that name; the second leaves out the pairs of the
+   first. Both together are complete whatever the split, so it is chosen by cost alone. A missing name is a value like
+   any other, with its own contribution, and leads to everybody.
+2. Where an equal number in the addresses adds log-odds, the pairs that share a number can be found by that alone. The
+   passes by name then need only find the others, whose addresses add less, so that their names must add more. Whether
+   that costs less is measured, too.
+3. Names may have been swapped: passes in which the left first names meet the right last names. All four must be there.
+
+A pass of another leader, such as an equal e-mail, would be of the second kind: it finds those who share the value, and
+in all other passes the most that this comparison adds falls to what it adds to those who do not.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from common.linkage.model import Floats, LinkageModel
+from common.linkage.search.bounds import term
+from common.linkage.search.join import (
+    ANY,
+    ASCENDING,
+    COMPARED,
+    FOUND,
+    LEADERS,
+    NAME_PAIRS,
+    ONCE,
+    RECORDS,
+    SCANNED,
+    VALUES_COMPARED,
+    WORK,
+    AddressTerms,
+    Goal,
+    Pass,
+    Side,
+    join,
+)
+from common.linkage.search.segment import (
+    KINDS,
+    WITH_NUMBERS,
+    WITHOUT_ADDRESS,
+    WITHOUT_NUMBERS,
+    Encoded,
+    Ordered,
+    Segment,
+    some_of,
+)
+from common.linkage.search.tokens import same_numbers
+from common.linkage.search.words import NOT_COMPARED, alike_words
+
+COSTS: Floats = np.zeros(WORK)
+"""What one unit of each kind of work takes, in ns on one core; rough figures, which only have to rank the plans."""
+COSTS[[SCANNED, VALUES_COMPARED, LEADERS, NAME_PAIRS, RECORDS, COMPARED]] = 1, 60, 50, 5, 8, 60
+
+SAMPLE, SMALLEST_SAMPLE, SAMPLED_SHARE = 60, 8, 0.1
+"""Left records on which a pass is measured beforehand: at most, at least, and as a share of all."""
+
+BLOCKS = (0.03, 0.1, 0.3)
+"""Shares of a sample after which it may be cut short: a plan that is far too dear shows that in a record or two."""
+
+PATIENCE = 100e6
+"""Work on a sample, in ns, after which it is cut short."""
+
+MOST_SAMPLED_RECORDS, MOST_SAMPLED_PAIRS = 5_000_000, 1_000_000
+"""Pairs of records looked at, and found, after which one block of a sample is cut short."""
+
+SPLITS = (0.5, 0.2, 0.8, 0.0, 1.0)
+"""Splits that are tried, in the range where both names have to do: at 0 only the first name leads, at 1 the last."""
+
+
+class Work(NamedTuple):
+    """What passes take.
+
+    Attributes:
+        nanoseconds: on one core; counted, not timed.
+        comparisons: pairs of records looked at.
+        pairs: found, before the reference has decided on them.
+    """
+
+    nanoseconds: float
+    comparisons: float
+    pairs: float
+
+
+class Plan(NamedTuple):
+    """Passes that find all pairs of some kind, and what each of them will take: units of work, see `COSTS`."""
+
+    passes: list[Pass]
+    works: list[Floats]
+
+    def cost(self) -> float:
+        """In ns on one core."""
+        return float(sum(work @ COSTS for work in self.works))
+
+    def work(self) -> Work:
+        """What all passes take together."""
+        total = sum(self.works, np.zeros(WORK))
+        return Work(self.cost(), float(total[RECORDS]), float(total[FOUND]))
+
+    def __or__(self, other: "Plan") -> "Plan":
+        """All passes of both."""
+        return Plan(self.passes + other.passes, self.works + other.works)
+
+
+class _Arrangement(NamedTuple):
+    """Which names meet: straight or swapped.
+
+    Attributes:
+        least: what the pairs must reach.
+        swapped: whether left first names meet right last names.
+        first: the least and the most that the left first name contributes.
+        last: likewise.
+    """
+
+    least: float
+    swapped: bool
+    first: tuple[float, float]
+    last: tuple[float, float]
+
+
+def planned(left: Segment, right: Segment, model: LinkageModel, least: float, cores: int) -> Plan:
+    """The cheapest passes that find all pairs of `least` log-odds, without the intercept.
+
+    Args:
+        left: one table.
+        right: another one, or `left`: then each pair may come in either order, or both.
+        model: the linkage model.
+        least: what a pair must reach.
+        cores: threads to use.
+    """
+    return _Planner(left, right, model, least, cores).plan()
+
+
+class _Planner:
+    """The passes that may be chosen from, for two tables or for one with itself."""
+
+    def __init__(self, left: Segment, right: Segment, model: LinkageModel, least: float, cores: int) -> None:
+        self.left, self.right, self.within = left.encoded, right.encoded, right is left
+        self.first, self.last = term(model.curve("first_name")), term(model.curve("last_name"))
+        self.address = AddressTerms(
+            *(term(model.curve(name)) for name in ("address", "address_words", "address_numbers"))
+        )
+        self.least, self.swapped = least, model.swapped
+        self.alike = NOT_COMPARED
+        if self.address.words.matters:
+            self.alike = alike_words(self.left.distinct_words, self.right.distinct_words, cores)
+        self.longest = max(left.longest(), right.longest())
+        self.measured: dict[str, list[Ordered]] = {}
+
+    def plan(self) -> Plan:
+        """The cheapest passes, by what they take on a sample."""
+        plan = Plan([], [])
+        if not len(self.left.first.code) or not len(self.right.first.code):
+            return plan
+        first, last = self.first, self.last
+        straight = _Arrangement(self.least, False, (first.least, first.best), (last.least, last.best))
+        crossed = _Arrangement(self.least - self.swapped, True, first.known, last.known)
+        for arrangement in (straight, crossed):
+            plan |= self._arranged(arrangement)
+        return plan
+
+    def _arranged(self, arrangement: _Arrangement) -> Plan:
+        """All pairs by their names; or those that share a number, and the others by their names, if that is cheaper."""
+        numbers = self.address.numbers
+        whole = self._cheapest(self._by_names(arrangement, self._address_most(numbers.best)))
+        least, most = numbers.known
+        if least == most or not len(self.left.numbers.code) or not len(self.right.numbers.code):
+            return whole
+        sharing = self._cheapest([self._by_number(arrangement, self._address_most(most))], whole.cost())
+        if sharing.cost() >= whole.cost():
+            return whole
+        rest = self._by_names(arrangement, self._address_most(least))
+        plan = sharing | self._cheapest(rest, whole.cost() - sharing.cost())
+        return plan if plan.cost() < whole.cost() else whole
+
+    def _address_most(self, numbers: float) -> Floats:
+        """`Goal.address_most`, where numbers of two addresses that have some contribute at most so much."""
+        terms = self.address
+        most = np.full((len(KINDS), len(KINDS)), terms.whole.known[1] + terms.words.best + terms.numbers.missing)
+        most[WITH_NUMBERS, WITH_NUMBERS] += numbers - terms.numbers.missing
+        missing = terms.whole.missing + terms.words.missing + terms.numbers.missing
+        most[WITHOUT_ADDRESS, :] = most[:, WITHOUT_ADDRESS] = missing
+        return most
+
+    def _by_names(self, arrangement: _Arrangement, address_most: Floats) -> Iterator[list[Pass]]:
+        """Alternatives that find the same pairs, by several splits."""
+        first, last = arrangement.first, arrangement.last
+        if first[1] + last[1] + address_most.max() < arrangement.least:
+            yield []
+            return
+        usual = WITH_NUMBERS if len(self.left.numbers.code) else WITHOUT_NUMBERS
+        usually_least = arrangement.least - address_most[usual, usual]
+        lowest, highest = max(usually_least - last[1], first[0]), min(first[1], usually_least - last[0])
+        names_least = arrangement.least - address_most.max()
+        for share in SPLITS:
+            split = lowest + share * (highest - lowest) if 0 < share < 1 else (-math.inf, math.inf)[round(share)]
+            by_first = self._pass("first", arrangement, address_most, max(split, names_least - last[1]), math.inf)
+            by_last = self._pass("last", arrangement, address_most, names_least - min(split, first[1]), split)
+            yield [by_first] * (share < 1) + [by_last] * (share > 0)
+
+    def _by_number(self, arrangement: _Arrangement, address_most: Floats) -> list[Pass]:
+        """The pass that finds the pairs that share a number."""
+        if arrangement.first[1] + arrangement.last[1] + address_most[WITH_NUMBERS, WITH_NUMBERS] < arrangement.least:
+            return []
+        by_name = self._pass("first", arrangement, address_most, -math.inf, math.inf)
+        order = ASCENDING if self.within else ANY
+        goal = by_name.goal._replace(order=order)
+        return [by_name._replace(goal=goal, by_number=True, same_number=self._same_number)]
+
+    @cached_property
+    def _same_number(self) -> npt.NDArray[np.int64]:
+        return same_numbers(self.left.numbers, self.right.numbers)
+
+    def _pass(
+        self, leader: str, arrangement: _Arrangement, address_most: Floats, leader_least: float, follower_below: float
+    ) -> Pass:
+        """A pass led by the left name `leader`, `first` or `last`."""
+        terms = (self.first, self.last) if leader == "first" else (self.last, self.first)
+        meets = {"first": "last", "last": "first"}[leader] if arrangement.swapped else leader
+        once = ASCENDING if arrangement.swapped else ONCE
+        order = once if self.within else ANY
+        return Pass(
+            left=_side(self.left, leader),
+            right=_side(self.right, meets),
+            leader=terms[0],
+            follower=terms[1],
+            address=self.address,
+            goal=Goal(arrangement.least, leader_least, follower_below, address_most, not arrangement.swapped, order),
+            by_number=False,
+            same_number=np.empty(0, np.int64),
+            alike=self.alike,
+            longest=self.longest,
+        )
+
+    def _cheapest(self, alternatives: Iterable[list[Pass]], most: float = math.inf) -> Plan:
+        """The alternative that costs least on a sample; how much one costs matters only if it is below `most`."""
+        best, cost = Plan([], []), math.inf
+        for passes in alternatives:
+            works: list[Floats] = []
+            for step in passes:
+                works.append(self._measure(step, min(cost, most) - Plan([], works).cost()))
+            plan = Plan(passes, works)
+            if plan.cost() < cost:
+                best, cost = plan, plan.cost()
+        return best
+
+    def _measure(self, step: Pass, most: float) -> Floats:
+        """The work of a pass, from a sample of its left records; cut short where it is sure to exceed `most` ns."""
+        whole, samples = step.left.ordered, self._samples(step)
+        drawn = sum(len(sample.rows) for sample in samples)
+        done, seen, distinct = np.zeros(WORK), 0, 0
+        for sample in samples:
+            # the numbers of name pairs, on which ONCE depends, are others in a sample
+            goal = step.goal._replace(order=min(step.goal.order, ASCENDING))
+            part = step._replace(left=step.left._replace(ordered=sample), goal=goal)
+            _, work = join(0, len(sample.leader), part, MOST_SAMPLED_RECORDS, MOST_SAMPLED_PAIRS)
+            done, seen, distinct = done + work, seen + len(sample.rows), distinct + _distinct(sample)
+            total = done * (len(whole.rows) / seen)
+            total[[SCANNED, VALUES_COMPARED]] = done[[SCANNED, VALUES_COMPARED]] * (_distinct(whole) / distinct)
+            if done @ COSTS > PATIENCE or (total @ COSTS) * seen / drawn > most:
+                break
+        result: Floats = total
+        return result
+
+    def _samples(self, step: Pass) -> list[Ordered]:
+        """Some left records of a pass, in several blocks."""
+        ordered = step.left.ordered
+        leader = "first" if ordered is self.left.by_first else "last"
+        if leader not in self.measured:
+            count = len(ordered.rows)
+            size = min(count, SAMPLE, max(SMALLEST_SAMPLE, round(SAMPLED_SHARE * count)))
+            chosen = np.random.default_rng(0).choice(count, size, replace=False)
+            blocks = np.split(chosen, np.unique([round(size * share) for share in BLOCKS]))
+            self.measured[leader] = [some_of(ordered, np.sort(block)) for block in blocks if len(block)]
+        return self.measured[leader]
+
+
+def _side(encoded: Encoded, leader: str) -> Side:
+    names = (encoded.first, encoded.last) if leader == "first" else (encoded.last, encoded.first)
+    ordered = encoded.by_first if leader == "first" else encoded.by_last
+    return Side(ordered, names[0].distinct, names[1].distinct, encoded.addresses, encoded.numbers)
+
+
+def _distinct(ordered: Ordered) -> int:
+    """How many leading values there are: each is looked for once, however many records have it."""
+    return int(np.count_nonzero(np.diff(ordered.leader, prepend=-1)))

@@ -5,11 +5,21 @@ arrays. Arrays of a `Segment` are always read-only, whether they were just made 
 read-only arrays for another type and would compile everything twice.
 """
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
 from numba.extending import intrinsic
+
+_config: Any = numba.config
+if not _config.CACHE_DIR:
+    # Machine code contains that of the functions it calls, and numba looks only at the file of the function itself. So
+    # the code is kept under the contents of all files here: an update of any of them compiles anew.
+    _here = Path(__file__).parent
+    _sources = b"".join(path.read_bytes() for path in sorted(_here.glob("*.py")))
+    _config.CACHE_DIR = str(_here / "__pycache__" / f"compiled-{hashlib.sha256(_sources).hexdigest()[:12]}")
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -120,22 +120,18 @@ def _ordered_words(data, start):  # type: ignore[no-untyped-def]
                 continue
             if count == len(heads):
                 heads, begins = np.append(heads, heads), np.append(begins, begins)
-            _insert_word(heads, begins, count, head, begin, data, start[i + 1])
+            k = count
+            while k > 0 and (
+                head < heads[k - 1] or (head == heads[k - 1] and _before(data, begin, begins[k - 1], start[i + 1]))
+            ):
+                heads[k], begins[k] = heads[k - 1], begins[k - 1]
+                k -= 1
+            heads[k], begins[k] = head, begin
             count, begin, head, room = count + 1, j + 1, np.uint64(0), 8
         position = start[i]
         for k in range(count):
             position = _copy_word(data, begins[k], start[i + 1], result, position, k > 0)
     return result
-
-
-@compiled
-def _insert_word(heads, begins, count, head, begin, data, end):  # type: ignore[no-untyped-def]
-    """Put one more word among `count` ordered ones: `heads` are first characters as numbers, `begins` places."""
-    k = count
-    while k > 0 and (head < heads[k - 1] or (head == heads[k - 1] and _before(data, begin, begins[k - 1], end))):
-        heads[k], begins[k] = heads[k - 1], begins[k - 1]
-        k -= 1
-    heads[k], begins[k] = head, begin
 
 
 @compiled

@@ -123,14 +123,16 @@ def similar_values(query, dictionary, term, least, similar):
         for j in range(begin, end):
             # an unsigned index need not be tested for being negative, which takes a third of this loop
             different = np.int64(popcount(query.signature & ~signatures[np.uint64(j)]))
-            if different <= spare:
-                prefix = common_prefix(query.prefix, prefixes[j])
-                if shares_step(length - different, share, other_share) >= step_of[prefix]:
-                    similar.work[1] += 1
-                    alike = similarity_at_least(prepared, data, start[j], start[j + 1], prefix, step_of[prefix])
-                    log_odds = contribution(term, alike)
-                    if log_odds >= least:
-                        similar.codes[count], similar.log_odds[count] = j, log_odds
-                        count += 1
+            if different > spare:
+                continue
+            prefix = common_prefix(query.prefix, prefixes[j])
+            if shares_step(length - different, share, other_share) < step_of[prefix]:
+                continue
+            similar.work[1] += 1
+            alike = similarity_at_least(prepared, data, start[j], start[j + 1], prefix, step_of[prefix])
+            log_odds = contribution(term, alike)
+            if log_odds >= least:
+                similar.codes[count], similar.log_odds[count] = j, log_odds
+                count += 1
     clear(prepared)
     return count

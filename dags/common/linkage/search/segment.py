@@ -161,8 +161,8 @@ class Segment:
         names = {"first_name": self.encoded.first, "last_name": self.encoded.last}
         columns = {COLUMNS[field]: _taken_names(column, rows) for field, column in names.items()}
         addresses = self.encoded.addresses
-        written = _strings(addresses.data, addresses.start, ~addresses.known)
-        return pa.table({**columns, COLUMNS["address"]: written.take(pa.array(rows))})
+        columns[COLUMNS["address"]] = _taken(addresses.data, addresses.start, rows, ~addresses.known[rows])
+        return pa.table(columns)
 
     def save(self, path: Path) -> None:
         """Write it to a file that `open` maps into memory: Arrow IPC, a list for each array."""
@@ -299,18 +299,21 @@ def _without_tokens(addresses: pa.Array) -> Tokens:
     return no_tokens(len(addresses))
 
 
-def _strings(
-    data: npt.NDArray[np.uint8], start: npt.NDArray[np.int64], missing: npt.NDArray[np.bool_] | None = None
+def _taken(
+    data: npt.NDArray[np.uint8],
+    start: npt.NDArray[np.int64],
+    places: npt.NDArray[np.integer],
+    missing: npt.NDArray[np.bool_],
 ) -> pa.Array:
-    """An Arrow string array on the memory of the given bytes."""
-    valid = None if missing is None else pa.array(~missing).buffers()[1]
-    return pa.LargeStringArray.from_buffers(len(start) - 1, pa.py_buffer(start), pa.py_buffer(data), valid)
+    """The values at some places as an Arrow array, null where they are missing; `data` and `start` as of `Texts`."""
+    characters = pa.py_buffer(data if len(data) else np.zeros(1, np.uint8))  # Arrow wants an address
+    values = pa.LargeStringArray.from_buffers(len(start) - 1, pa.py_buffer(start), characters)
+    return values.take(pa.array(places, mask=missing))
 
 
 def _taken_names(names: Names, rows: npt.NDArray[np.integer]) -> pa.Array:
     values, code = names.distinct.values, names.code[rows]
-    missing = code == names.distinct.missing
-    return _strings(values.data, values.start).take(pa.array(code, mask=missing))
+    return _taken(values.data, values.start, code, code == names.distinct.missing)
 
 
 def _arrays(name: str, arrays: Any) -> list[tuple[str, npt.NDArray[Any]]]:

@@ -92,3 +92,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_a_segment_without_tokens_does_not_do_for_a_model_that_weighs_them() -> None:
     with pytest.raises(ValueError, match="made without them"):
         candidate_pairs(TABLE, Segment.of(TABLE, with_tokens=False), STARTING_MODEL, 0.3)
+
+
+def test_a_table_without_any_value_comes_back(tmp_path: Path) -> None:
+    """There is no character at all to map into memory."""
+    table = pa.table({name: pa.nulls(2, pa.string()) for name in TABLE.column_names})
+    Segment.of(table).save(tmp_path / "segment")
+    assert Segment.open(tmp_path / "segment").records(np.arange(2)).to_pydict() == table.to_pydict()

@@ -6,6 +6,7 @@ are read one after the other: what takes the time is memory, and a permutation w
 """
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +166,10 @@ class Segment:
         return pa.table(columns)
 
     def save(self, path: Path) -> None:
-        """Write it to a file that `open` maps into memory: Arrow IPC, a list for each array."""
+        """Write it to a file that `open` maps into memory: Arrow IPC, a list for each array.
+
+        A file that is there is replaced at once and never written into: who has mapped it keeps what was there.
+        """
         arrays = {name: array for name, array in _arrays("", self.encoded) if not name.endswith(".address_share")}
         about = {"format": FORMAT, "with_tokens": json.dumps(self.with_tokens)}
         columns = [
@@ -173,8 +177,13 @@ class Segment:
             for array in arrays.values()
         ]
         schema = pa.schema([(name, column.type) for name, column in zip(arrays, columns, strict=True)], about)
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            writer.write_batch(pa.record_batch(columns, schema=schema))
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+        try:
+            with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+                writer.write_batch(pa.record_batch(columns, schema=schema))
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: Path) -> "Segment":

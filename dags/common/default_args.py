@@ -69,6 +69,14 @@ PARAMS = {
         description_md="For CSV and JSON Lines that are neither UTF-8 nor UTF-16: **cp1252** is what Excel on Windows "
         "mostly writes.",
     ),
+    "system": Param(
+        "default",
+        type="string",
+        minLength=1,
+        title="System",
+        description_md="Which system the batch comes from. Together with a record's `source_key` it names a person for "
+        "good: two systems that number their people alike need two names.",
+    ),
     "rows": Param(
         1_000,
         type="integer",

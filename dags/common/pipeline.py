@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from airflow.sdk.exceptions import AirflowSkipException
@@ -19,6 +20,7 @@ from common.linkage.batch import Effort, batch_pairs, certificate_of, usable
 from common.linkage.canary import Canaries, canary_records, judge_canaries
 from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL, LinkageModel
+from common.linkage.recognition import recognise
 from common.linkage.search import Budget, Progress
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
@@ -50,26 +52,28 @@ def ingest(params: Mapping[str, Any], run_id: str) -> pa.Table:
     """The batch of a run, the same one however often it is asked for.
 
     Args:
-        params: of the DAG: `source`, for files `columns` and `encoding`, for Faker `rows`, `returning`, `existing`.
+        params: of the DAG: `source` and `system`, for files `columns` and `encoding`, for Faker `rows`, `returning`,
+            `existing`.
         run_id: seeds what is random.
 
     Returns:
-        Incoming records (schema `sources.INCOMING`), with `source` and `people_before` as metadata.
+        Incoming records (schema `sources.INCOMING`), with `source`, `system` and `people_before` as metadata.
 
     Raises:
         SourceError: the source cannot be read, or invented people may not enter this table.
         AirflowSkipException: there is nothing new in a folder.
     """
     if params["source"] == SWEEP:
-        return _described(people_db.people_as_records(), SWEEP, people_before=0)
+        return _described(people_db.people_as_records(), SWEEP, SWEEP, people_before=0)
     if params["source"] != FAKER:
-        return _described(_read_files(params, run_id), params["source"], people_before=0)
+        return _described(_read_files(params, run_id), params["source"], params["system"], people_before=0)
     _check_invented_may_enter()
     if people_db.is_empty():
         _fill(params["existing"])
     seed = _seed(run_id)
     known, before = people_db.sample_people(round(params["rows"] * params["returning"]), seed, run_id)
-    return _described(sources.fake_records(params["rows"], params["returning"], known, seed), FAKER, before)
+    records = sources.fake_records(params["rows"], params["returning"], known, seed)
+    return _described(records, FAKER, params["system"], before)
 
 
 def _read_files(params: Mapping[str, Any], run_id: str) -> pa.Table:
@@ -101,8 +105,8 @@ def _check_invented_may_enter(connection: people_db.Transaction | None = None) -
         )
 
 
-def _described(records: pa.Table, origin: str, people_before: int) -> pa.Table:
-    known = {"source": origin, "people_before": str(people_before)}
+def _described(records: pa.Table, origin: str, system: str, people_before: int) -> pa.Table:
+    known = {"source": origin, "system": system, "people_before": str(people_before)}
     return records.replace_schema_metadata({**(records.schema.metadata or {}), **known})
 
 
@@ -125,23 +129,39 @@ def plan_shards(records: pa.Table) -> list[people_db.Shard]:
 
 
 def standardise_people(connection: people_db.Transaction) -> None:
-    """Bring the standardised columns of people up to date where this standardiser has not seen the row."""
-    people = people_db.unstandardised_people(connection)
-    if people.num_rows:
+    """Bring what is stored in standardised form up to date where this standardiser has not seen the row."""
+    while (people := people_db.unstandardised_people(connection)).num_rows:
         people_db.store_standardised(connection, standardise(people))
+    while (decided := people_db.unstandardised_decisions(connection)).num_rows:
+        people_db.store_contents(connection, standardise(decided))
 
 
 def _origin(records: pa.Table) -> str:
     return str(records.schema.metadata[b"source"], "utf-8")
 
 
+def _system(records: pa.Table) -> str:
+    return str(records.schema.metadata[b"system"], "utf-8")
+
+
+def _recognised(connection: people_db.Transaction, records: pa.Table, system: str, model: LinkageModel) -> pa.Table:
+    """Which records of a batch were here before, see `recognise`; none of a sweep: they are people themselves."""
+    good = usable(records).slice(0, 0 if _origin(records) == SWEEP else None)
+    by_content = people_db.seen_contents(connection, good)
+    by_key = people_db.seen_keys(connection, good, system)
+    people = pc.unique(by_key["person_id"].drop_null())
+    return recognise(good, by_content, by_key, people_db.spellings_of(connection, people), model)
+
+
 def compare_batch(records: pa.Table, model: Mapping[str, Any], shard: people_db.Shard, run_id: str) -> pa.Table:
     """Candidate pairs of a batch in one shard, see `batch_pairs`; the first shard takes the batch itself too."""
-    people = people_db.read_people(shard)
+    sweep, linkage_model = _origin(records) == SWEEP, LinkageModel.from_dict(model)
+    # Comparing all spellings would make one person of people who are strangers.
+    people = people_db.CANDIDATES.empty_table() if sweep else people_db.read_people(shard)
     pairs = batch_pairs(
         records,
         people,
-        LinkageModel.from_dict(model),
+        linkage_model,
         with_batch=shard["with_batch"],
         effort=Effort(
             certified=CERTIFIED_RECORDS,
@@ -151,7 +171,7 @@ def compare_batch(records: pa.Table, model: Mapping[str, Any], shard: people_db.
         ),
     )
     log.info("%s", certificate_of([pairs]))
-    return pairs
+    return pairs.filter(pc.greater_equal(pairs["score"], linkage_model.review_at)) if sweep else pairs
 
 
 class _ProgressLog:
@@ -199,9 +219,10 @@ def score_canaries(
 
 def decide_batch(records: pa.Table, model: Mapping[str, Any], pairs: Sequence[pa.Table]) -> pa.Table:
     """Decisions about a batch by the pairs of all shards, see `decide`."""
+    linkage_model = LinkageModel.from_dict(model)
     with people_db.transaction() as connection:
-        known = people_db.known_records(connection, records)
-    return decide(records, pa.concat_tables(pairs), known, LinkageModel.from_dict(model))
+        known = _recognised(connection, records, _system(records), linkage_model)
+    return decide(records, pa.concat_tables(pairs), known, linkage_model)
 
 
 def load_batch(
@@ -219,9 +240,10 @@ def load_batch(
     """
     origin = _origin(records)
     batch = people_db.Batch(
-        batch_id=sources.batch_id(records, origin),
+        batch_id=sources.batch_id(records, _system(records)),
         run_id=run_id,
         source=origin,
+        system=_system(records),
         people_before=int(records.schema.metadata[b"people_before"]),
         files=json.loads(records.schema.metadata.get(b"files", b"{}")),
     )
@@ -259,13 +281,13 @@ def load_decided(
         if batch.source == SWEEP:
             return people_db.mark_duplicates(connection, batch, records, decisions, model)
         standardise_people(connection)
-        compared = pc.unique(pairs["person_id"].drop_null()).to_pylist()
-        changed, stale = people_db.changed_people(connection, shards[0]["snapshot"], compared)
-        known = people_db.known_records(connection, records)
-        if len(stale):
-            fresh = batch_pairs(records, changed, model, with_batch=False).cast(pairs.schema)
-            pairs = pa.concat_tables([pairs.filter(pc.invert(pc.is_in(pairs["person_id"], stale))), fresh])
-        if len(stale) or known.num_rows:
+        current, stale = people_db.changed_candidates(connection, shards[0]["snapshot"], pairs)
+        known = _recognised(connection, records, batch.system, model)
+        if current.num_rows or len(stale):
+            fresh = batch_pairs(records, current, model, with_batch=False).cast(pairs.schema)
+            kept = np.delete(np.arange(len(pairs)), stale.to_numpy())
+            pairs = pa.concat_tables([pairs.take(kept), fresh])
+        if current.num_rows or len(stale) or known.num_rows:
             decisions = decide(records, pairs, known, model)
         return people_db.write_batch(connection, batch, records, decisions, model)
 
@@ -273,7 +295,7 @@ def load_decided(
 def _fill(rows: int) -> None:
     """Give an empty table its first people: a batch like any other, so duplicates among them stay out too."""
     model = STARTING_MODEL.to_dict()
-    records = standardise_batch(_described(sources.fake_people(rows, _FIRST_SEED), _FIRST_PEOPLE, 0))
+    records = standardise_batch(_described(sources.fake_people(rows, _FIRST_SEED), _FIRST_PEOPLE, FAKER, 0))
     shards = plan_shards(records)
     pairs = [compare_batch(records, model, shard, people_db.FIRST_PEOPLE) for shard in shards]
     load_batch(records, model, pairs, decide_batch(records, model, pairs), shards, run_id=people_db.FIRST_PEOPLE)

@@ -196,7 +196,7 @@ def choose_model(fitted: Sequence[Fitted] | None, params: Mapping[str, Any], run
 def _fresh_decision(row: Mapping[str, Any], score: float, model: LinkageModel) -> Decision:
     """What a model would make of a stored decision; a rule that put it to review would do so again."""
     fresh = zone(score, model)
-    by_rule = row["reason"] in (Reason.HOUSEHOLD, Reason.THIN_MARGIN)
+    by_rule = row["reason"] in (*(Reason.HOUSEHOLD, Reason.THIN_MARGIN, Reason.LATER_SPELLING, Reason.OPEN_QUESTION),)
     return Decision.REVIEW if by_rule and fresh == Decision.DUPLICATE else fresh
 
 

@@ -3,6 +3,7 @@
     connection   transactions
     migrations   the schema, step by step; `role.sql` has the rights that are needed
     people       who is stored, in shards for comparing; standardised columns
+    contents     what records and people say once standardised, and who said the same before
     batches      what was decided about records, quarantine, sweeps, undoing
     judgements   what people said about decisions
     review       who is asked which open question, and what was answered
@@ -31,6 +32,15 @@ from common.people_db.batches import (
     write_batch,
 )
 from common.people_db.connection import Transaction, transaction, writing
+from common.people_db.contents import (
+    seen_contents,
+    seen_keys,
+    spellings_of,
+    store_contents,
+    store_standardised,
+    unstandardised_decisions,
+    unstandardised_people,
+)
 from common.people_db.judgements import judge, judged_pairs, take_back
 from common.people_db.models import (
     champion,
@@ -41,21 +51,17 @@ from common.people_db.models import (
     store_challenger,
 )
 from common.people_db.people import (
-    KNOWN,
-    PEOPLE,
+    CANDIDATES,
     Shard,
     anybody_not_from,
-    changed_people,
+    changed_candidates,
     count_people,
     count_relatives,
     is_empty,
-    known_records,
     people_as_records,
     plan_shards,
     read_people,
     sample_people,
-    store_standardised,
-    unstandardised_people,
 )
 from common.people_db.review import (
     Answer,
@@ -80,9 +86,8 @@ from common.people_db.review import (
 from common.run_report import SWEEP
 
 __all__ = [
+    "CANDIDATES",
     "FIRST_PEOPLE",
-    "KNOWN",
-    "PEOPLE",
     "STORED_DECISIONS",
     "SWEEP",
     "Answer",
@@ -99,7 +104,7 @@ __all__ = [
     "batches_before",
     "begun_batch",
     "champion",
-    "changed_people",
+    "changed_candidates",
     "claim",
     "claim_next",
     "count_people",
@@ -110,7 +115,6 @@ __all__ = [
     "is_empty",
     "judge",
     "judged_pairs",
-    "known_records",
     "last_canaries",
     "last_training",
     "loaded_batch",
@@ -129,16 +133,21 @@ __all__ = [
     "recent_decisions",
     "release",
     "sample_people",
+    "seen_contents",
+    "seen_keys",
     "skip",
     "spellings",
+    "spellings_of",
     "stands_for",
     "store_canaries",
     "store_challenger",
+    "store_contents",
     "store_standardised",
     "stored_report",
     "take_back",
     "transaction",
     "undo_batch",
+    "unstandardised_decisions",
     "unstandardised_people",
     "write_batch",
     "writing",

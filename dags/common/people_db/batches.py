@@ -13,8 +13,10 @@ from common.linkage.batch import usable
 from common.linkage.canary import Canaries
 from common.linkage.decision import Decision
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
+from common.linkage.standardise import STANDARDISED, STANDARDISER_VERSION
 from common.linkage.validation import quarantined
 from common.people_db.connection import RECORD, Transaction, as_table, rows_of, transaction, value, writing
+from common.people_db.contents import content_keys
 from common.people_db.people import insert_people
 from common.run_report import SWEEP, LoadedBatch, RunReport
 
@@ -44,6 +46,7 @@ class Batch:
         batch_id: its key, from its content.
         run_id: the run that loads it.
         source: where it came from.
+        system: the system whose keys its records carry.
         people_before: highest person_id when it was made.
         files: the files that it is made of, by the SHA-256 of their bytes.
     """
@@ -51,6 +54,7 @@ class Batch:
     batch_id: str
     run_id: str
     source: str
+    system: str
     people_before: int
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -127,8 +131,10 @@ def write_batch(
     )
     note_files(connection, batch)
     new = good.filter(pc.equal(decisions["decision"], Decision.NEW))
-    person_of = {**person_of} | insert_people(connection, new, batch.batch_id)
-    _write_decisions(connection, batch, good, decisions, model, person_of)
+    decisions = _with_people(decisions, {**person_of} | insert_people(connection, new, batch.batch_id))
+    _write_decisions(connection, batch, good, decisions, model)
+    if batch.source != SWEEP:
+        _write_spellings(connection, batch.batch_id, good, decisions)
     with (
         connection.cursor() as cursor,
         cursor.copy("COPY quarantine (batch_id, record_key, source_key, reason, raw) FROM STDIN") as copy,
@@ -138,33 +144,75 @@ def write_batch(
     return numbers
 
 
+def _with_people(decisions: pa.Table, person_of: Mapping[str, int]) -> pa.Table:
+    """Decisions with the ids of people who are records of the same batch."""
+    people = [
+        person_of[row["survivor_key"] or row["record_key"]]
+        if row["person_id"] is None and (row["survivor_key"] or row["decision"] == Decision.NEW)
+        else row["person_id"]
+        for row in decisions.select(["record_key", "decision", "person_id", "survivor_key"]).to_pylist()
+    ]
+    place = decisions.column_names.index("person_id")
+    return decisions.set_column(place, "person_id", pa.array(people, pa.int64()))
+
+
 def _write_decisions(
-    connection: Transaction,
-    batch: Batch,
-    records: pa.Table,
-    decisions: pa.Table,
-    model: LinkageModel,
-    person_of: Mapping[str, int],
+    connection: Transaction, batch: Batch, records: pa.Table, decisions: pa.Table, model: LinkageModel
 ) -> None:
     statement = """
         COPY decisions (batch_id, record_key, source_key, first_name, last_name, address, decision, reason, person_id,
-                        matched_record_key, score, vector, contributions, runner_up_person_id, runner_up_score,
-                        margin, model_version, run_id) FROM STDIN
+                        matched_record_key, via_batch_id, via_record_key, score, vector, contributions,
+                        runner_up_person_id, runner_up_score, margin, model_version, run_id, system, content_key,
+                        content_version) FROM STDIN
         """
-    rows = zip(rows_of(records.select(RECORD)), decisions.to_pylist(), _contributions(decisions, model), strict=True)
+    explained = zip(_contributions(decisions, model), content_keys(connection, records), strict=True)
+    rows = zip(rows_of(records.select(RECORD)), decisions.to_pylist(), explained, strict=True)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for record, row, contributions in rows:
-            key, person_id = row["record_key"], row["person_id"]
-            if person_id is None:
-                person_id = person_of[row["survivor_key"] or key]
+        for record, row, (contributions, content_key) in rows:
             vector = {name: row[name] for name in COMPARISON_VECTOR} if row["score"] is not None else None
             copy.write_row(
                 (
-                    *(batch.batch_id, key, *record, row["decision"], row["reason"], person_id),
-                    *(row["matched_record_key"], row["score"], vector and json.dumps(vector), contributions),
+                    *(batch.batch_id, row["record_key"], *record, row["decision"], row["reason"], row["person_id"]),
+                    *(row["matched_record_key"], row["via_batch_id"], row["via_record_key"]),
+                    *(row["score"], vector and json.dumps(vector), contributions),
                     *(row["runner_up_person_id"], row["runner_up_score"], row["margin"], model.version, batch.run_id),
+                    *(batch.system, content_key, STANDARDISER_VERSION),
                 )
             )
+
+
+def _write_spellings(connection: Transaction, batch_id: str, records: pa.Table, decisions: pa.Table) -> None:
+    """Write how the records are spelt that were not inserted: as their person is known too, or in open questions."""
+    query = "SELECT greatest((SELECT max(question_id) FROM spellings), (SELECT max(question_id) FROM judgements), 0)"
+    last = value(connection.execute(query))
+    keys = sorted(pc.unique(decisions["question_key"].drop_null()).to_pylist())
+    question_of = {key: last + place for place, key in enumerate(keys, 1)}
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE fresh_spellings ON COMMIT DROP AS TABLE spellings WITH NO DATA")
+        statement = """
+            COPY fresh_spellings (batch_id, record_key, first_name_std, last_name_std, address_std, generation_std,
+                                  person_id, question_id) FROM STDIN
+            """
+        with cursor.copy(statement) as copy:
+            columns = records.select(["record_key", *STANDARDISED])
+            for record, row in zip(rows_of(columns), decisions.to_pylist(), strict=True):
+                if row["decision"] == Decision.REVIEW:
+                    question_id = row["question_id"] or question_of[row["question_key"]]
+                    copy.write_row((batch_id, *record, None, question_id))
+                elif row["decision"] == Decision.DUPLICATE:
+                    copy.write_row((batch_id, *record, row["person_id"], None))
+        cursor.execute(
+            """
+            INSERT INTO spellings (batch_id, record_key, person_id, question_id, first_name_std, last_name_std,
+                                   address_std, generation_std)
+            SELECT f.batch_id, f.record_key, f.person_id, f.question_id, f.first_name_std, f.last_name_std,
+                   f.address_std, f.generation_std
+            FROM fresh_spellings AS f LEFT JOIN people AS p USING (person_id)
+            WHERE (f.first_name_std, f.last_name_std, f.address_std, f.generation_std)
+                  IS DISTINCT FROM (p.first_name_std, p.last_name_std, p.address_std, p.generation_std)
+            """
+        )
+        cursor.execute("DROP TABLE fresh_spellings")
 
 
 def _contributions(decisions: pa.Table, model: LinkageModel) -> list[str | None]:

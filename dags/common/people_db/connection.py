@@ -22,6 +22,8 @@ from common.settings import LOCK_TIMEOUT, PEOPLE_CONN_ID, PEOPLE_SCHEMA
 Transaction = psycopg.Connection[Any]
 """A connection within `transaction` or `writing`: what is done by it is done as a whole or not at all."""
 
+_PAGE = 50_000  # rows
+
 RECORD = ("source_key", "first_name", "last_name", "address")
 """The columns of a record as it arrived."""
 
@@ -129,6 +131,14 @@ def as_table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     """Rows of a query as a table of `schema`."""
     columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema)
+
+
+def as_tables(cursor: psycopg.Cursor[Any], schema: pa.Schema) -> pa.Table:
+    """The rows of a query as a table of `schema`, page by page, so that they are not all in Python at once."""
+    pages = [schema.empty_table()]
+    while rows := cursor.fetchmany(_PAGE):
+        pages.append(as_table(rows, schema))
+    return pa.concat_tables(pages)
 
 
 def rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:

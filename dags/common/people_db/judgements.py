@@ -45,6 +45,7 @@ def judge(
     _store_judgement(connection, (batch_id, record_key), judged, judged_by, is_match=person_id is not None)
     new_person = _insert_judged(connection, batch_id, record_key) if person_id is None else person_id
     _turn_round(connection, (batch_id, record_key), after, new_person, keep_evidence=person_id in (None, matched))
+    _move_spelling(connection, batch_id, record_key, person_id)
     if before == Decision.NEW:
         _remove_judged(connection, batch_id, record_key, new_person)
     _count_again(connection, batch_id)
@@ -119,6 +120,23 @@ def _turn_round(
     )
 
 
+def _move_spelling(connection: Transaction, batch_id: str, record_key: str, person_id: int | None) -> None:
+    """Let a record be a spelling of its new person; of somebody new it is the first one, which stands in people.
+
+    What it says is filled in when contents are standardised the next time.
+    """
+    connection.execute("DELETE FROM spellings WHERE (batch_id, record_key) = (%s, %s)", [batch_id, record_key])
+    if person_id is not None:
+        connection.execute(
+            "INSERT INTO spellings (batch_id, record_key, person_id) VALUES (%s, %s, %s)",
+            [batch_id, record_key, person_id],
+        )
+        connection.execute(
+            "UPDATE decisions SET content_version = NULL WHERE (batch_id, record_key) = (%s, %s)",
+            [batch_id, record_key],
+        )
+
+
 def _count_again(connection: Transaction, batch_id: str) -> None:
     """Make the numbers of a batch those of its decisions."""
     connection.execute(
@@ -164,7 +182,7 @@ def _insert_judged(connection: Transaction, batch_id: str, record_key: str) -> i
         """
         SELECT record_key, source_key, first_name, last_name, address FROM decisions AS d
         WHERE batch_id = %s AND record_key = %s
-          AND NOT EXISTS (SELECT FROM people WHERE people.record_key = d.record_key)
+          AND NOT EXISTS (SELECT FROM people WHERE (batch_id, record_key) = (d.batch_id, d.record_key))
         """,
         [batch_id, record_key],
     ).fetchall()
@@ -180,7 +198,8 @@ def _remove_judged(connection: Transaction, batch_id: str, record_key: str, pers
         connection.execute(
             """
             SELECT d.batch_id, count(*) FROM decisions AS d JOIN people AS p USING (person_id)
-            WHERE p.record_key = %(key)s AND (d.batch_id, d.record_key) <> (%(batch)s, %(key)s)
+            WHERE (p.batch_id, p.record_key) = (%(batch)s, %(key)s)
+              AND (d.batch_id, d.record_key) <> (%(batch)s, %(key)s)
             GROUP BY d.batch_id ORDER BY d.batch_id
             """,
             {"batch": batch_id, "key": record_key},
@@ -189,7 +208,8 @@ def _remove_judged(connection: Transaction, batch_id: str, record_key: str, pers
     if leaning:
         raise PeopleDbError(f"other records were decided to be the person of {record_key}: {each(leaning)}")
     removed = connection.execute(
-        "DELETE FROM people WHERE record_key = %s AND person_id IS DISTINCT FROM %s", [record_key, person_id]
+        "DELETE FROM people WHERE (batch_id, record_key) = (%s, %s) AND person_id IS DISTINCT FROM %s",
+        [batch_id, record_key, person_id],
     )
     if not removed.rowcount:
         raise PeopleDbError(f"record {record_key} is person {person_id} itself, or its person is gone")

@@ -6,13 +6,23 @@ from typing import TypedDict
 
 import pyarrow as pa
 
+from common.linkage.batch import PAIR_ENDS
 from common.linkage.standardise import STANDARDISED, STANDARDISER_VERSION
-from common.people_db.connection import RECORD, Transaction, as_table, read_arrow, rows_of, transaction, value
+from common.people_db.connection import (
+    RECORD,
+    Transaction,
+    as_table,
+    as_tables,
+    read_arrow,
+    rows_of,
+    transaction,
+    value,
+)
+from common.people_db.contents import RAW_PEOPLE, content_keys
 from common.settings import SHARD_PEOPLE
 
-KNOWN = pa.schema([("record_key", pa.string()), ("person_id", pa.int64())])
-RAW_PEOPLE = pa.schema([("person_id", pa.int64()), *((name, pa.string()) for name in RECORD[1:])])
-PEOPLE = pa.schema([("person_id", pa.int64()), *((name, pa.string()) for name in STANDARDISED)])
+CANDIDATES = pa.schema([*PAIR_ENDS, *((name, pa.string()) for name in STANDARDISED)])
+"""The spellings that records are compared with: those of people, and those of records in open questions."""
 
 
 class Shard(TypedDict):
@@ -130,58 +140,32 @@ def plan_shards() -> list[Shard]:
     ]
 
 
-def unstandardised_people(connection: Transaction) -> pa.Table:
-    """Rows that other clients wrote, or that an older standardiser made: `person_id` and the raw fields.
-
-    They are locked: nobody changes them before `store_standardised` has stored what was made of them.
-    """
-    rows = connection.execute(
-        """
-        SELECT person_id, first_name, last_name, address FROM people
-        WHERE std_version IS NULL OR std_version <> %s FOR UPDATE
-        """,
-        [STANDARDISER_VERSION],
-    ).fetchall()
-    return as_table(rows, RAW_PEOPLE)
-
-
-def store_standardised(connection: Transaction, people: pa.Table) -> None:
-    """Store the standardised columns of people: `person_id` and the columns `STANDARDISED`."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            CREATE TEMPORARY TABLE fresh_std (person_id bigint PRIMARY KEY, first_name_std text, last_name_std text,
-                                              address_std text, generation_std text) ON COMMIT DROP
-            """
-        )
-        with cursor.copy("COPY fresh_std FROM STDIN") as copy:
-            for row in rows_of(people.select(["person_id", *STANDARDISED])):
-                copy.write_row(row)
-        cursor.execute(
-            """
-            UPDATE people SET first_name_std = f.first_name_std, last_name_std = f.last_name_std,
-                              address_std = f.address_std, generation_std = f.generation_std,
-                              std_version = %s
-            FROM fresh_std AS f WHERE f.person_id = people.person_id
-            """,
-            [STANDARDISER_VERSION],
-        )
-        cursor.execute("DROP TABLE fresh_std")
-
-
 def read_people(shard: Shard) -> pa.Table:
-    """The people of a shard, schema `PEOPLE`: a million rows in about half a second.
+    """What a batch is compared with in a shard, schema `CANDIDATES`: a million people in about half a second.
 
-    A row that a sweep marked as a duplicate has the `person_id` of the person it stands for.
+    All spellings of the people of the shard, each once. A row that a sweep marked as a duplicate is a later spelling
+    of the person it stands for. The first shard also has the records that wait in open questions.
     """
+    # Whatever came first of several equal spellings, so that the same one is named whenever a task is tried again.
     return read_arrow(
         """
-        SELECT coalesce(duplicate_of, person_id) AS person_id, first_name_std, last_name_std, address_std,
-               generation_std
-        FROM people WHERE person_id BETWEEN $1 AND $2
+        SELECT person_id, NULL::bigint AS question_id, duplicate_of IS NULL AS first_spelling,
+               NULL::text AS via_batch_id, NULL::text AS via_record_key,
+               first_name_std, last_name_std, address_std, generation_std
+        FROM (SELECT coalesce(duplicate_of, person_id) AS person_id, duplicate_of, first_name_std, last_name_std,
+                     address_std, generation_std
+              FROM people WHERE person_id BETWEEN $1 AND $2) AS people
+        UNION ALL
+        (SELECT DISTINCT ON (person_id, question_id, first_name_std, last_name_std, address_std, generation_std)
+                person_id, question_id, first_spelling, via_batch_id, via_record_key,
+                first_name_std, last_name_std, address_std, generation_std
+         FROM candidates
+         WHERE via_record_key IS NOT NULL AND (row_id BETWEEN $1 AND $2 OR ($3 AND question_id IS NOT NULL))
+         ORDER BY person_id, question_id, first_name_std, last_name_std, address_std, generation_std,
+                  via_batch_id, via_record_key)
         """,
-        [shard["first_person"], shard["last_person"]],
-    ).cast(PEOPLE)
+        [shard["first_person"], shard["last_person"], shard["with_batch"]],
+    ).cast(CANDIDATES)
 
 
 def people_as_records() -> pa.Table:
@@ -196,41 +180,86 @@ def people_as_records() -> pa.Table:
     )
 
 
-def known_records(connection: Transaction, records: pa.Table) -> pa.Table:
-    """Which records of a batch are people already: schema `KNOWN`."""
-    query = "SELECT record_key, person_id FROM people WHERE record_key = ANY(%s)"
-    return as_table(connection.execute(query, [records["record_key"].to_pylist()]).fetchall(), KNOWN)
-
-
-def changed_people(connection: Transaction, snapshot: str, compared: Sequence[int]) -> tuple[pa.Table, pa.Array]:
-    """What happened to people since a snapshot was taken.
+def changed_candidates(connection: Transaction, snapshot: str, pairs: pa.Table) -> tuple[pa.Table, pa.Array]:
+    """What happened since a snapshot was taken to those with whom a batch was compared.
 
     Args:
         connection: within `writing`, so that nothing more happens.
         snapshot: of `plan_shards`.
-        compared: ids of people who were compared, to find those that are gone.
+        pairs: of the batch, to find people, spellings and questions that are gone.
 
     Returns:
-        Those that came or changed, as they are now, schema `PEOPLE`; and the ids of all whose comparison is stale,
-        those that are gone included.
+        Everybody who came or changed, with all spellings, as they are now, schema `CANDIDATES`; and the rows of
+        `pairs` that are stale.
     """
-    changed = connection.execute(
-        """
-        WITH changed AS (
-            SELECT coalesce(duplicate_of, person_id) AS person_id FROM people
-            WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
-              AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            CREATE TEMPORARY TABLE compared (place bigint, person_id bigint, question_id bigint, via_batch_id text,
+                                             via_record_key text) ON COMMIT DROP
+            """
         )
-        SELECT coalesce(duplicate_of, person_id), first_name_std, last_name_std, address_std, generation_std
-        FROM people WHERE person_id IN (TABLE changed) OR duplicate_of IN (TABLE changed)
-        """,
-        {"snapshot": snapshot},
-    ).fetchall()
-    gone = connection.execute(
-        "SELECT c FROM unnest(%s::bigint[]) AS c WHERE NOT EXISTS (SELECT FROM people WHERE person_id = c)",
-        [list(compared)],
-    ).fetchall()
-    return as_table(changed, PEOPLE), pa.array([row[0] for row in (*changed, *gone)], pa.int64())
+        ends = pairs.select(["person_id", "question_id", "via_batch_id", "via_record_key"])
+        with cursor.copy("COPY compared FROM STDIN") as copy:
+            for place, row in enumerate(rows_of(ends)):
+                if row[0] is not None or row[1] is not None:
+                    copy.write_row((place, *row))
+        # A mark from the future is of another counter: it came with a restored backup, and the row was there before.
+        cursor.execute(
+            """
+            CREATE TEMPORARY TABLE changed ON COMMIT DROP AS
+            WITH marked_people AS (
+                SELECT person_id, duplicate_of FROM people
+                WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
+                  AND changed_xid <= greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot()))
+                  AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+            ), marked_spellings AS (
+                SELECT person_id, question_id FROM spellings
+                WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
+                  AND changed_xid <= greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot()))
+                  AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+            )
+            SELECT person_id, NULL::bigint AS question_id FROM marked_people
+            UNION
+            SELECT duplicate_of, NULL::bigint FROM marked_people WHERE duplicate_of IS NOT NULL
+            UNION
+            SELECT coalesce(p.duplicate_of, p.person_id), s.question_id
+            FROM marked_spellings AS s LEFT JOIN people AS p USING (person_id)
+            UNION
+            SELECT c.person_id, c.question_id FROM compared AS c
+            LEFT JOIN people AS p ON p.person_id = c.person_id
+            LEFT JOIN spellings AS s ON s.batch_id = c.via_batch_id AND s.record_key = c.via_record_key
+            LEFT JOIN people AS q ON q.person_id = s.person_id
+            WHERE (c.person_id IS NOT NULL AND (p.person_id IS NULL OR p.duplicate_of IS NOT NULL))
+               OR (c.via_record_key IS NOT NULL
+                   AND (coalesce(q.duplicate_of, q.person_id), s.question_id)
+                       IS DISTINCT FROM (c.person_id, c.question_id))
+            """,
+            {"snapshot": snapshot},
+        )
+        stale = cursor.execute(
+            """
+            SELECT place FROM compared WHERE person_id IN (SELECT person_id FROM changed WHERE person_id IS NOT NULL)
+               OR question_id IN (SELECT question_id FROM changed WHERE question_id IS NOT NULL)
+            """
+        ).fetchall()
+        cursor.execute(
+            """
+            SELECT c.person_id, c.question_id, first_spelling, via_batch_id, via_record_key, first_name_std,
+                   last_name_std, address_std, generation_std
+            FROM candidates AS c
+            WHERE row_id IN (SELECT p.person_id FROM people AS p JOIN changed AS x ON x.person_id = p.person_id
+                             UNION
+                             SELECT p.person_id FROM people AS p JOIN changed AS x ON x.person_id = p.duplicate_of)
+            UNION ALL
+            SELECT c.person_id, c.question_id, first_spelling, via_batch_id, via_record_key, first_name_std,
+                   last_name_std, address_std, generation_std
+            FROM candidates AS c WHERE c.question_id IN (SELECT question_id FROM changed)
+            """
+        )
+        current = as_tables(cursor, CANDIDATES)
+        cursor.execute("DROP TABLE compared, changed")
+    return current, pa.array([place for (place,) in stale], pa.int64())
 
 
 def insert_people(connection: Transaction, people: pa.Table, batch_id: str) -> dict[str, int]:
@@ -250,6 +279,7 @@ def insert_people(connection: Transaction, people: pa.Table, batch_id: str) -> d
         version = None
         for name in STANDARDISED:
             people = people.append_column(name, pa.nulls(len(people), pa.string()))
+    keys = content_keys(connection, people)
     first = value(connection.execute("SELECT coalesce(max(person_id), 0) + 1 FROM people"))
     person_of = {key: first + place for place, key in enumerate(people["record_key"].to_pylist())}
     with (
@@ -257,12 +287,13 @@ def insert_people(connection: Transaction, people: pa.Table, batch_id: str) -> d
         cursor.copy(
             """
         COPY people (record_key, source_key, first_name, last_name, address, first_name_std, last_name_std,
-                     address_std, generation_std, person_id, std_version, batch_id) FROM STDIN
+                     address_std, generation_std, person_id, content_key, std_version, batch_id) FROM STDIN
         """
         ) as copy,
     ):
-        for row in rows_of(people.select(["record_key", *RECORD, *STANDARDISED])):
-            copy.write_row((*row, person_of[row[0]], version, batch_id))
+        columns = ["record_key", *RECORD, *STANDARDISED]
+        for row, content_key in zip(rows_of(people.select(columns)), keys, strict=True):
+            copy.write_row((*row, person_of[row[0]], content_key, version, batch_id))
     # Other clients take their ids from the sequence, if the table has one.
     connection.execute(
         """

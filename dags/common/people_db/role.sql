@@ -16,13 +16,14 @@ BEGIN
 END $$;
 GRANT USAGE ON SCHEMA dedupe TO dedupe_dag;
 GRANT SELECT ON ALL TABLES IN SCHEMA dedupe TO dedupe_dag;
-GRANT INSERT ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.quarantine, dedupe.canaries, dedupe.models,
-             dedupe.loaded_files TO dedupe_dag;
+GRANT INSERT ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spellings, dedupe.quarantine, dedupe.canaries,
+    dedupe.models, dedupe.loaded_files TO dedupe_dag;
 -- Standardised columns and marks of duplicates are written into people; it must be locked, too.
-GRANT UPDATE ON dedupe.people, dedupe.models TO dedupe_dag;
+GRANT UPDATE ON dedupe.people, dedupe.spellings, dedupe.models TO dedupe_dag;
+GRANT UPDATE (content_key, content_version) ON dedupe.decisions TO dedupe_dag;
 GRANT SELECT, UPDATE ON SEQUENCE dedupe.people_person_id_seq TO dedupe_dag;
 
-GRANT DELETE ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.quarantine TO dedupe_upkeep;
+GRANT DELETE ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spellings, dedupe.quarantine TO dedupe_upkeep;
 GRANT UPDATE ON dedupe.batches, dedupe.decisions TO dedupe_upkeep;
 GRANT INSERT ON dedupe.undone_batches, dedupe.judgements TO dedupe_upkeep;
 -- Clerical review needs these too: the api-server, which serves its page, connects as this role.

@@ -36,7 +36,7 @@ def _fake(rows: int, rng: Random) -> list[Record]:
 
 
 def _faked(records: Sequence[Record], seed: int) -> pa.Table:
-    rows = Rows("faker")
+    rows = Rows()
     for number, record in enumerate(records):
         rows.add((f"faker-{seed}-{number}", *record), (), ())
     return rows.table()

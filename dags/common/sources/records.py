@@ -89,7 +89,7 @@ def read_records(
         SourceIsChanging: somebody wrote to a file meanwhile.
         OSError: an object store did not answer as it should; a retry may help.
     """
-    rows, files = Rows(source), dict[str, str]()
+    rows, files = Rows(), dict[str, str]()
     with _named(source):
         layout.mapped()  # else a folder without new files would not tell what is wrong
         places = several(source, allowed_roots)

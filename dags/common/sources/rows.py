@@ -36,16 +36,15 @@ _NOTHING: Sequence[object] = (None,) * len(COLUMNS)
 class Rows:
     """Collects rows as Arrow batches; every row that is given to it comes out exactly once, in order.
 
-    Each row gets its `record_key`, derived from `source`, from the content of the row and, among rows that are alike
-    in all of it, from their number. So the key is unique in the table, and it is the same on every reading, whatever
-    the order of the rows.
+    Each row gets its `record_key`, derived from the content of the row and, among rows that are alike in all of it,
+    from their number. So the key is unique in the table, and it is the same on every reading, whatever the order of
+    the rows and whatever the name of the file.
 
     Attributes:
         received: how many rows were added.
     """
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self) -> None:
         self._batches: list[pa.RecordBatch] = []
         self._values: list[Sequence[object]] = []
         self._arrived: list[tuple[Iterable[str], Iterable[object]]] = []
@@ -94,7 +93,7 @@ class Rows:
         self._values, self._arrived, self._problems = [], [], {}
 
     def _key(self, row: Sequence[Any], problem: tuple[str | None, str | None]) -> str:
-        key = _digest(self._source, *row, *problem)
+        key = _digest(*row, *problem)
         occurrence = self._occurrences.get(key, 0)
         self._occurrences[key] = occurrence + 1
         return _digest(key, str(occurrence)) if occurrence else key
@@ -115,9 +114,9 @@ class Rows:
         return pa.Table.from_batches(self._batches, schema=INCOMING).combine_chunks()
 
 
-def batch_id(table: pa.Table, source: str) -> str:
-    """32 hex characters for the batch `table` of `source`: the same for the same records in any order."""
-    return _digest(source, *sorted(table["record_key"].to_pylist()))
+def batch_id(table: pa.Table, system: str) -> str:
+    """32 hex characters for a batch: the same for the same records of a system, in any order, from any file."""
+    return _digest(system, *sorted(table["record_key"].to_pylist()))
 
 
 def _digest(*texts: str | None) -> str:

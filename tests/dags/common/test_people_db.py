@@ -13,15 +13,13 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
-from common import people_db as database
 from common.errors import PeopleDbError, PeopleDbUnreachable
 from common.linkage.batch import batch_pairs
-from common.linkage.decision import decide
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
 from common.people_db import Batch, is_empty, read_people
-from common.pipeline import load_decided, plan_shards
+from common.pipeline import decide_batch, load_decided, plan_shards
 from common.run_report import RunReport
 
 MODEL = STARTING_MODEL
@@ -48,7 +46,7 @@ def records(*rows: Row) -> pa.Table:
         "problem": pa.nulls(len(keys), text),
         "raw": pa.nulls(len(keys), text),
     }
-    return add_quarantine_reason(standardise(pa.table(columns, metadata={"source": "s"})))
+    return add_quarantine_reason(standardise(pa.table(columns, metadata={"source": "s", "system": "s"})))
 
 
 def load(
@@ -58,11 +56,9 @@ def load(
     batch = records(*rows)
     shards = plan_shards(batch)
     pairs = pa.concat_tables([batch_pairs(batch, read_people(s), MODEL, with_batch=s["with_batch"]) for s in shards])
-    with database.transaction() as connection:
-        known = database.known_records(connection, batch)
-    decisions = decide(batch, pairs, known, MODEL)
+    decisions = decide_batch(batch, MODEL.to_dict(), [pairs])
     meanwhile()
-    return load_decided(Batch(batch_id, run_id, "s", people_before=0), batch, MODEL, pairs, decisions, shards)
+    return load_decided(Batch(batch_id, run_id, "s", "s", people_before=0), batch, MODEL, pairs, decisions, shards)
 
 
 def execute(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -122,7 +118,7 @@ def as_role(people_db: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         ("INSERT INTO batches VALUES ('b', 'r', 's', 1, -1, 1, 1, 0, 'm', 0)", "counts_not_negative"),
         ("INSERT INTO batches VALUES ('b', 'r', 's', 1, 0, 1, 0, 0, 'm', 0)", "does not add up"),
         ("INSERT INTO batches VALUES ('batch 1', 'r', 's', 0, 0, 0, 0, 0, 'm', 0)", "batches_pkey"),
-        ("INSERT INTO people (first_name, record_key) VALUES ('Ann', 'ann')", "people_record_key_key"),
+        ("INSERT INTO people (batch_id, record_key) VALUES ('batch 1', 'ann')", "a_record_is_inserted_once"),
         ("INSERT INTO people (first_name, batch_id) VALUES ('Ann', 'none')", "people_batch_id_fkey"),
         ("INSERT INTO people (person_id) VALUES (1)", "people_pkey"),
         ("INSERT INTO decisions SELECT * FROM decisions", "decisions_pkey"),

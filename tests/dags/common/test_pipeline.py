@@ -95,7 +95,7 @@ def test_the_share_of_returning_people_is_as_asked(people_db: str) -> None:
 
 def test_a_batch_carries_where_it_came_from(people_db: str) -> None:
     batch = pipeline.ingest(given(existing=5), "run 1")
-    assert batch.schema.metadata == {b"source": b"faker", b"people_before": b"5"}
+    assert batch.schema.metadata == {b"source": b"faker", b"system": b"default", b"people_before": b"5"}
     assert pipeline.standardise_batch(batch).schema.metadata == batch.schema.metadata
 
 

@@ -67,12 +67,16 @@ def load(dsn: str, *records: Record, run_id: str = "run 1") -> None:
     keys = pa.array([f"{run_id} {n}" for n in range(len(records))])
     nothing = pa.nulls(len(records), pa.string())
     raw = pa.table({"record_key": keys, "source_key": nothing, **columns, "problem": nothing, "raw": nothing})
-    batch = standardise(raw).append_column("quarantine_reason", nothing).replace_schema_metadata({"source": "s"})
+    batch = (
+        standardise(raw)
+        .append_column("quarantine_reason", nothing)
+        .replace_schema_metadata({"source": "s", "system": "s"})
+    )
     shards = pipeline.plan_shards(batch)
     model = STARTING_MODEL.to_dict()
     pairs = [pipeline.compare_batch(batch, model, shard, run_id) for shard in shards]
     decisions = pipeline.decide_batch(batch, model, pairs)
-    described = db.Batch(f"batch of {run_id}", run_id, "s", people_before=0)
+    described = db.Batch(f"batch of {run_id}", run_id, "s", "s", people_before=0)
     pipeline.load_decided(described, batch, STARTING_MODEL, pa.concat_tables(pairs), decisions, shards)
 
 

@@ -91,7 +91,9 @@ def test_an_incoming_record_matches_the_survivor(people_db: str) -> None:
             "record_key": pa.array(["r"]),
         }
     )
-    records = pipeline.standardise_batch(records.replace_schema_metadata({"source": "test", "people_before": "3"}))
+    records = pipeline.standardise_batch(
+        records.replace_schema_metadata({"source": "test", "system": "test", "people_before": "3"})
+    )
     pairs = [pipeline.compare_batch(records, MODEL, shard, "r") for shard in pipeline.plan_shards(records)]
     row = pipeline.decide_batch(records, MODEL, pairs).to_pylist()[0]
     assert (row["decision"], row["person_id"], row["runner_up_person_id"]) == ("DUPLICATE", 1, None)

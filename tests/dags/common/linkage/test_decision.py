@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from common.linkage.decision import DECISIONS, Decision, Reason, decide
+from common.linkage.decision import DECISIONS, KNOWN, Decision, Reason, decide
 from common.linkage.model import SIMILARITIES, STARTING_MODEL
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -36,6 +36,10 @@ def pairs(*rows: Pair) -> pa.Table:
         {
             "record_key": pa.array([key for key, _, _ in rows], pa.string()),
             "person_id": pa.array(people, pa.int64()),
+            "question_id": pa.nulls(len(rows), pa.int64()),
+            "first_spelling": pa.array([person is not None or None for person in people], pa.bool_()),
+            "via_batch_id": pa.nulls(len(rows), pa.string()),
+            "via_record_key": pa.nulls(len(rows), pa.string()),
             "other_record_key": pa.array([o if isinstance(o, str) else None for _, o, _ in rows], pa.string()),
             "first_name": pa.array([score for _, _, score in rows], pa.float64()),
             "last_name": pa.array([1.0] * len(rows), pa.float64()),
@@ -48,7 +52,9 @@ def pairs(*rows: Pair) -> pa.Table:
 
 
 def known(**people: int) -> pa.Table:
-    return pa.table({"record_key": pa.array(people, pa.string()), "person_id": pa.array(people.values(), pa.int64())})
+    columns = [list(people), list(people.values()), [None] * len(people)]
+    columns += [["KNOWN_RECORD"] * len(people), [True] * len(people)]
+    return pa.table([pa.array(column, kind) for column, kind in zip(columns, KNOWN.types, strict=True)], schema=KNOWN)
 
 
 def decided(records: pa.Table, *rows: Pair, **already: int) -> dict[str, dict[str, Any]]:
@@ -179,9 +185,12 @@ def test_a_new_record_near_another_new_one_goes_to_review() -> None:
     assert (rows["b"]["matched_record_key"], rows["b"]["score"]) == ("a", HALF)
 
 
-def test_nobody_waits_for_a_record_that_is_in_review_itself() -> None:
+def test_a_new_record_near_one_in_review_waits_too() -> None:
+    """It would be compared with the spelling of the waiting one, had that come a batch earlier."""
     rows = decided(batch("a", "b", "c"), ("a", "b", HALF), ("b", "c", HALF))
-    assert [rows[key]["decision"] for key in "abc"] == ["NEW", "REVIEW", "NEW"]
+    assert [rows[key]["decision"] for key in "abc"] == ["NEW", "REVIEW", "REVIEW"]
+    assert (rows["c"]["survivor_key"], rows["c"]["matched_record_key"]) == ("a", "b")
+    assert rows["b"]["question_key"] != rows["c"]["question_key"]
 
 
 def test_a_record_that_was_inserted_before_is_known_whatever_it_resembles() -> None:

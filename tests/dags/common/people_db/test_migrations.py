@@ -86,7 +86,8 @@ def test_tables_of_the_version_before_migrate_with_their_rows(people_db: str) ->
         after = [row for (row,) in execute(people_db, query.format(table))]
         assert len(after) == len(before[table])
         for row, old in zip(sorted(after, key=_identity), sorted(before[table], key=_identity), strict=True):
-            assert row.items() >= old.items(), table
+            std_version = {"std_version": None} if table == "people" else {}  # they get a key of their content
+            assert row.items() >= (old | std_version).items(), table
 
 
 def _identity(row: dict[str, Any]) -> str:

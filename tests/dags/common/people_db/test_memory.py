@@ -1,0 +1,321 @@
+"""One memory of everybody: the same record again, other spellings of a person, and records that wait in review."""
+
+import csv
+import random
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+from common import people_db as database
+from common import pipeline
+from common.default_args import PARAMS
+from common.linkage.corruption import Record, corrupt
+from common.linkage.model import STARTING_MODEL
+from common.sources import fake_people
+from postgres import Server
+
+MODEL = STARTING_MODEL.to_dict()
+
+Row = tuple[str | None, str | None, str | None, str | None]
+"""Source key, first name, last name, address."""
+ANN: Row = (None, "Annabel", "Quimby", "12 Wisteria Street, Springfield, IL 62701")
+ANN_TYPO: Row = (None, "Anabel", "Quimby", "12 Wisteria St, Springfeld, IL 62701")
+SISTER: Row = (None, "Victoria", "Quimby", "12 Wisteria Street, Springfield, IL 62701")
+BOB: Row = (None, "Robert", "Jones", "7 Oak Avenue, Dover, DE 19901")
+THIN: Row = (None, "Zed", "Quarry", None)
+
+
+def load(
+    incoming: Path,
+    *rows: Row,
+    run_id: str = "run",
+    system: str = "default",
+    meanwhile: Callable[[], object] = lambda: None,
+) -> dict[str, Any]:
+    """A file from ingest to load, as the tasks do it; `meanwhile` happens between deciding and loading."""
+    path = incoming / f"{run_id} {random.random()}.csv"  # noqa: S311 - its name must not matter
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("source_key", "first_name", "last_name", "address"), *rows])
+    given = {name: param.value for name, param in PARAMS.items()}
+    batch = pipeline.standardise_batch(pipeline.ingest(given | {"source": str(path), "system": system}, run_id))
+    shards = pipeline.plan_shards(batch)
+    pairs = [pipeline.compare_batch(batch, MODEL, shard, run_id) for shard in shards]
+    decisions = pipeline.decide_batch(batch, MODEL, pairs)
+    meanwhile()
+    return pipeline.load_batch(batch, MODEL, pairs, decisions, shards, run_id)
+
+
+def execute(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
+        cursor = connection.execute(statement, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def decisions_of(dsn: str, run_id: str) -> list[tuple[Any, ...]]:
+    """First name, decision, reason and person of a run's records, by first name."""
+    query = "SELECT first_name, decision, reason, person_id FROM decisions WHERE run_id = %s ORDER BY 1, record_key"
+    return execute(dsn, query, run_id)
+
+
+def spellings(dsn: str) -> list[tuple[Any, ...]]:
+    return execute(dsn, "SELECT first_name_std, person_id, question_id FROM spellings ORDER BY 1, 2, 3, batch_id")
+
+
+def counts(numbers: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(numbers[name] for name in ("received", "quarantined", "duplicates", "review", "inserted"))
+
+
+# The same record again --------------------------------------------------------------------------------------------
+
+
+def test_the_same_file_under_another_name_is_the_same_batch(people_db: str, incoming: Path) -> None:
+    first = load(incoming, ANN, BOB, run_id="one")
+    assert load(incoming, BOB, ANN, run_id="two") == first
+    assert execute(people_db, "SELECT count(*) FROM batches") == [(1,)]
+
+
+def test_the_same_records_in_another_batch_are_their_people_and_their_questions(people_db: str, incoming: Path) -> None:
+    load(incoming, ANN, BOB, run_id="one")
+    assert counts(load(incoming, SISTER, run_id="two")) == (1, 0, 0, 1, 0)
+    (waiting,) = spellings(people_db)
+    person_of = dict(execute(people_db, "SELECT first_name, person_id FROM people"))
+    assert counts(load(incoming, ANN, BOB, SISTER, run_id="three")) == (3, 0, 2, 1, 0)
+    assert decisions_of(people_db, "three") == [
+        *((name, "DUPLICATE", "KNOWN_RECORD", person_of[name]) for name in ("Annabel", "Robert")),
+        ("Victoria", "REVIEW", "KNOWN_RECORD", None),
+    ]
+    assert spellings(people_db) == [waiting, waiting], "one question, two records"
+
+
+def test_a_person_who_is_deleted_is_nobody_known_any_more(people_db: str, incoming: Path) -> None:
+    load(incoming, ANN, BOB, run_id="one")
+    execute(people_db, "DELETE FROM people WHERE last_name = 'Quimby'")
+    assert counts(load(incoming, ANN, run_id="two")) == (1, 0, 0, 0, 1)
+
+
+def test_of_whom_little_is_known_is_asked_and_neither_dropped_nor_inserted_again(
+    people_db: str, incoming: Path
+) -> None:
+    load(incoming, THIN, run_id="one")
+    load(incoming, THIN, BOB, run_id="two")
+    assert decisions_of(people_db, "two")[1] == ("Zed", "REVIEW", "KNOWN_RECORD", 1)
+    load(incoming, THIN, ANN, run_id="three")
+    assert [question for name, _, question in spellings(people_db) if name == "zed"] == [1, 2]
+
+
+def test_what_little_is_known_is_enough_where_the_key_agrees(people_db: str, incoming: Path) -> None:
+    load(incoming, ("7", *THIN[1:]), run_id="one")
+    load(incoming, ("7", *THIN[1:]), BOB, run_id="two")
+    assert decisions_of(people_db, "two")[1] == ("Zed", "DUPLICATE", "KNOWN_RECORD", 1)
+
+
+@pytest.mark.parametrize(
+    ("again", "expected"),
+    [
+        (("7", "Annabel", "Carter", "900 Lakeshore Drive, Reno, NV 89501"), ("DUPLICATE", "SAME_KEY", 1)),  # married
+        (("7", "Walter", "Fitch", "900 Lakeshore Drive, Reno, NV 89501"), ("REVIEW", "SAME_KEY", 1)),
+    ],
+)
+def test_a_key_of_the_sender_names_a_person_for_good(
+    people_db: str, incoming: Path, again: Row, expected: tuple[Any, ...]
+) -> None:
+    load(incoming, ("7", *ANN[1:]), run_id="one")
+    load(incoming, again, run_id="two")
+    assert decisions_of(people_db, "two")[0][1:] == expected
+    load(incoming, again, run_id="other system", system="another")
+    assert decisions_of(people_db, "other system")[0][2] != "SAME_KEY"
+
+
+def test_two_thousand_equal_rows_are_compared_once_and_all_counted(people_db: str, incoming: Path) -> None:
+    assert counts(load(incoming, *[ANN] * 2_000, BOB)) == (2_001, 0, 1_999, 0, 2)
+    assert execute(people_db, "SELECT count(*) FROM decisions") == [(2_001,)]
+    assert execute(people_db, "SELECT reason, count(*) FROM decisions WHERE decision = 'DUPLICATE' GROUP BY 1") == [
+        ("WITHIN_BATCH", 1_999)
+    ]
+    assert spellings(people_db) == [], "no other spelling"
+
+
+# Spellings --------------------------------------------------------------------------------------------------------
+
+
+def test_a_spelling_speaks_for_its_person_and_the_decision_names_it(people_db: str, incoming: Path) -> None:
+    load(incoming, ANN, run_id="one")
+    load(incoming, ANN_TYPO, run_id="two")
+    assert spellings(people_db) == [("anabel", 1, None)]
+    similar = (None, "Anabel", "Quimby", "12 Wisteria St, Springfeld")
+    load(incoming, similar, run_id="three")
+    assert decisions_of(people_db, "three") == [("Anabel", "DUPLICATE", "MATCH", 1)]
+    via = execute(
+        people_db,
+        "SELECT s.run_id FROM decisions AS d JOIN decisions AS s "
+        "ON (s.batch_id, s.record_key) = (d.via_batch_id, d.via_record_key) WHERE d.run_id = 'three'",
+    )
+    assert via == [("two",)]
+
+
+def test_a_later_spelling_alone_is_no_proof(people_db: str, incoming: Path) -> None:
+    """A like B, and B like C, but C unlike A: somebody must look."""
+    load(incoming, ("7", *ANN[1:]), run_id="one")
+    moved = ("7", "Annabel", "Carter", "900 Lakeshore Drive, Reno, NV 89501")
+    load(incoming, moved, run_id="two")
+    load(incoming, (None, "Anabel", "Carter", "900 Lakeshore Dr, Reno NV 89501"), run_id="three")
+    assert decisions_of(people_db, "three") == [("Anabel", "REVIEW", "LATER_SPELLING", 1)]
+
+
+def test_a_relative_by_any_spelling_is_a_relative(people_db: str, incoming: Path) -> None:
+    load(incoming, ("7", *ANN[1:]), run_id="one")
+    load(incoming, ("7", "Belle", *ANN[2:]), run_id="two")
+    assert decisions_of(people_db, "two") == [("Belle", "DUPLICATE", "SAME_KEY", 1)]
+    load(incoming, ANN_TYPO, run_id="three")
+    assert decisions_of(people_db, "three") == [("Anabel", "REVIEW", "HOUSEHOLD", 1)]
+
+
+def test_undoing_a_batch_takes_its_spellings_along_and_leaves_those_of_others(people_db: str, incoming: Path) -> None:
+    load(incoming, ANN, run_id="one")
+    second = load(incoming, ANN_TYPO, run_id="two")
+    load(incoming, ANN_TYPO, BOB, run_id="three")
+    assert spellings(people_db) == [("anabel", 1, None)] * 2
+    database.undo_batch(second["batch_id"])
+    assert spellings(people_db) == [("anabel", 1, None)]
+
+
+def test_spellings_of_an_older_standardiser_are_standardised_again(people_db: str, incoming: Path) -> None:
+    load(incoming, ANN, run_id="one")
+    load(incoming, ANN_TYPO, run_id="two")
+    before = execute(people_db, "SELECT record_key, content_key FROM decisions ORDER BY 1"), spellings(people_db)
+    execute(people_db, "UPDATE decisions SET content_version = 'older', content_key = NULL")
+    execute(people_db, "UPDATE spellings SET first_name_std = 'x'")
+    with database.transaction() as connection:
+        pipeline.standardise_people(connection)
+    after = execute(people_db, "SELECT record_key, content_key FROM decisions ORDER BY 1"), spellings(people_db)
+    assert after == before
+
+
+# Open questions ---------------------------------------------------------------------------------------------------
+
+
+def test_who_resembles_a_waiting_record_waits_with_it(people_db: str, incoming: Path) -> None:
+    load(incoming, ANN, run_id="one")
+    load(incoming, SISTER, run_id="two")
+    sister_typo = (None, "Viktoria", "Quimby", "12 Wisteria St, Springfeld, IL 62701")
+    load(incoming, sister_typo, run_id="three")
+    assert decisions_of(people_db, "three")[0][1] == "REVIEW"
+    assert {question for _, _, question in spellings(people_db)} == {1}
+
+
+def test_a_waiting_record_blocks_who_would_be_new(people_db: str, incoming: Path) -> None:
+    load(incoming, ANN, run_id="one")
+    load(incoming, SISTER, run_id="two")
+    execute(people_db, "DELETE FROM people")
+    load(incoming, (None, "Viktoria", "Quimby", "12 Wisteria St, Springfeld, IL 62701"), run_id="three")
+    assert decisions_of(people_db, "three") == [("Viktoria", "REVIEW", "OPEN_QUESTION", None)]
+    assert {question for _, _, question in spellings(people_db)} == {1}
+
+
+def test_a_question_that_was_asked_while_a_batch_was_compared_counts(people_db: str, incoming: Path) -> None:
+    load(incoming, ANN, run_id="one")
+
+    def meanwhile() -> None:
+        load(incoming, SISTER, run_id="two")
+        execute(people_db, "DELETE FROM people")
+
+    again = (None, "Viktoria", "Quimby", "12 Wisteria St, Springfeld, IL 62701")
+    load(incoming, again, run_id="three", meanwhile=meanwhile)
+    assert decisions_of(people_db, "three") == [("Viktoria", "REVIEW", "OPEN_QUESTION", None)]
+
+
+# Holes in "nobody twice" ------------------------------------------------------------------------------------------
+
+
+def sweep(run_id: str) -> dict[str, Any]:
+    batch = pipeline.standardise_batch(pipeline.ingest({"source": "people"}, run_id))
+    shards = pipeline.plan_shards(batch)
+    pairs = [pipeline.compare_batch(batch, MODEL, shard, run_id) for shard in shards]
+    return pipeline.load_batch(batch, MODEL, pairs, pipeline.decide_batch(batch, MODEL, pairs), shards, run_id)
+
+
+def insert(dsn: str, *rows: Row) -> None:
+    database.is_empty()
+    for _, *fields in rows:
+        execute(dsn, "INSERT INTO people (first_name, last_name, address) VALUES (%s, %s, %s)", *fields)
+
+
+def test_a_survivor_who_is_deleted_meanwhile_leaves_the_other_row_to_match(people_db: str, incoming: Path) -> None:
+    insert(people_db, ANN, ANN_TYPO)
+    sweep("sweep")
+    ((survivor,),) = execute(people_db, "SELECT duplicate_of FROM people WHERE duplicate_of IS NOT NULL")
+
+    def meanwhile() -> None:
+        execute(people_db, "DELETE FROM people WHERE person_id = %s", survivor)
+
+    load(incoming, (None, "Annabel", "Quimby", "12 Wisteria St, Springfield"), run_id="two", meanwhile=meanwhile)
+    ((_, decision, _, person_id),) = decisions_of(people_db, "two")
+    assert (decision, person_id) == ("DUPLICATE", 3 - survivor)
+
+
+def test_a_sweep_meanwhile_leaves_no_decision_at_a_marked_row(people_db: str, incoming: Path) -> None:
+    insert(people_db, ANN, ANN_TYPO)
+    load(incoming, (None, "Annabel", "Quimby", "12 Wisteria St"), run_id="two", meanwhile=lambda: sweep("sweep"))
+    ((survivor,),) = execute(people_db, "SELECT person_id FROM people WHERE duplicate_of IS NULL")
+    assert {person for _, _, _, person in decisions_of(people_db, "two")} == {survivor}
+
+
+def test_a_restored_backup_is_not_compared_again(
+    people_db: str, incoming: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into another cluster, whose transactions are numbered from far below; and everything goes on there."""
+    load(incoming, ANN, BOB, run_id="one")
+    load(incoming, ANN_TYPO, SISTER, run_id="two")
+    dump = subprocess.run(
+        [postgres._binaries() / "pg_dump", "-d", people_db, "--no-owner"], capture_output=True, text=True, check=True
+    ).stdout
+    execute(people_db, "DROP SCHEMA dedupe CASCADE")
+    restored = subprocess.run(
+        [postgres._binaries() / "psql", "-q", "-d", people_db], input=dump, capture_output=True, text=True, check=True
+    )
+    assert "ERROR" not in restored.stderr
+    # Marks of a counter that is far ahead of this one's.
+    execute(people_db, "UPDATE people SET changed_xid = '9000000000'")
+    execute(people_db, "ALTER TABLE spellings DISABLE TRIGGER ALL; UPDATE spellings SET changed_xid = '9000000000';")
+    execute(people_db, "ALTER TABLE spellings ENABLE TRIGGER ALL")
+    compared: list[int] = []
+    changed_candidates = database.changed_candidates
+
+    def counted(connection: Any, snapshot: str, pairs: pa.Table) -> Any:
+        current, stale = changed_candidates(connection, snapshot, pairs)
+        compared.append(current.num_rows)
+        return current, stale
+
+    monkeypatch.setattr(database, "changed_candidates", counted)
+    load(incoming, ANN, (None, "Viktoria", "Quimby", "12 Wisteria St, Springfeld, IL 62701"), run_id="three")
+    assert compared == [0]
+    assert [row[1] for row in decisions_of(people_db, "three")] == ["DUPLICATE", "REVIEW"]
+
+
+# Order and split --------------------------------------------------------------------------------------------------
+
+
+def test_order_and_split_hardly_matter(postgres: Server, incoming: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """90 records of 30 people, in one batch and in several, in two orders; `make quality` measures it at length."""
+    from launch import people_db_connection
+
+    rng = random.Random("order and split")  # noqa: S311
+    people = [Record(*(row[name] for name in Record._fields)) for row in fake_people(30, 5).to_pylist()]
+    rows: list[Row] = [(None, *corrupt(person, rng)[0]) for person in people for _ in range(3)]
+    found = []
+    for number, (parts, order) in enumerate([(1, 1), (5, 1), (5, -1), (10, 1)]):
+        database_name = f"split_{number}_{rng.randrange(2**40)}"
+        with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {database_name}".encode())
+            monkeypatch.setenv("AIRFLOW_CONN_PEOPLE_DB", people_db_connection(postgres.socket_folder, database_name))
+            size = len(rows) // parts
+            ordered = rows[::order]
+            for part in range(parts):
+                load(incoming, *ordered[part * size : (part + 1) * size], run_id=f"part {part}")
+            found.append(execute(postgres.dsn(database_name), "SELECT count(*) FROM people")[0][0])
+            connection.execute(f"DROP DATABASE {database_name} WITH (FORCE)".encode())
+    assert max(found) - min(found) <= 1, found

@@ -66,7 +66,7 @@ class ArrowXCom(BaseXCom):
         import pyarrow as pa
 
         if isinstance(value, pa.Table):
-            folder = _root() / _safe(dag_id) / _safe(run_id) / _safe(task_id)
+            folder = _root() / safe_name(dag_id) / safe_name(run_id) / safe_name(task_id)
             value = {MARK: asdict(_write(value, folder))}
         return BaseXCom.serialize_value(
             value, key=key, task_id=task_id, dag_id=dag_id, run_id=run_id, map_index=map_index
@@ -109,7 +109,7 @@ def _path_below_root(path: str) -> Any:
     return place
 
 
-def _safe(name: str | None) -> str:
+def safe_name(name: str | None) -> str:
     """A file name for an id that may hold slashes, colons and plus signs."""
     return "".join(character if character.isalnum() or character in "-_" else "_" for character in name or "_")
 

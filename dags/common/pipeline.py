@@ -171,7 +171,33 @@ def compare_batch(records: pa.Table, model: Mapping[str, Any], shard: people_db.
         ),
     )
     log.info("%s", certificate_of([pairs]))
-    return pairs.filter(pc.greater_equal(pairs["score"], linkage_model.review_at)) if sweep else pairs
+    return _apart(records, pairs.filter(pc.greater_equal(pairs["score"], linkage_model.review_at))) if sweep else pairs
+
+
+def _apart(records: pa.Table, pairs: pa.Table) -> pa.Table:
+    """The pairs of a sweep, where people whom somebody called two are two, like relatives: never without a look."""
+    apart = {(row["person_id"], row["other_id"]) for row in people_db.people_apart().to_pylist()}
+    if not apart:
+        return pairs
+    person_of = dict(zip(records["record_key"].to_pylist(), map(int, records["source_key"].to_pylist()), strict=True))
+    sides = zip(pairs["record_key"].to_pylist(), pairs["other_record_key"].to_pylist(), strict=True)
+    two = pa.array([(person_of[one], person_of[other]) in apart for one, other in sides], pa.bool_())
+    place = pairs.column_names.index("household")
+    return pairs.set_column(place, "household", pc.or_(pairs["household"], two))
+
+
+def find(records: pa.Table, model: LinkageModel) -> pa.Table:
+    """Who records may be: their pairs with everybody and with all open questions, as `batch_pairs` returns them.
+
+    Args:
+        records: `record_key` and the columns `STANDARDISED`.
+        model: that scores.
+    """
+    asked = records.append_column("quarantine_reason", pa.nulls(len(records), pa.string()))
+    shards = people_db.plan_shards()
+    return pa.concat_tables(
+        [batch_pairs(asked, people_db.read_people(shard), model, with_batch=False) for shard in shards]
+    )
 
 
 class _ProgressLog:

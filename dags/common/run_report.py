@@ -11,9 +11,10 @@ SWEEP = "people"
 
 @dataclass(frozen=True)
 class RunReport:
-    """The numbers of a loaded batch: received = quarantined + duplicates + review + inserted.
+    """The numbers of a loaded batch: received = quarantined + duplicates + review + inserted + erased.
 
-    `run_id` is the run that loaded the batch: an earlier one if the same input came again.
+    `run_id` is the run that loaded the batch: an earlier one if the same input came again. `erased` are records whose
+    rows were removed later, when a person was erased.
     """
 
     batch_id: str
@@ -25,6 +26,7 @@ class RunReport:
     duplicates: int
     review: int
     inserted: int
+    erased: int = 0
 
     def __post_init__(self) -> None:
         """Hold the invariant.
@@ -32,14 +34,14 @@ class RunReport:
         Raises:
             ReportError: a record was lost or counted twice.
         """
-        if self.received != self.quarantined + self.duplicates + self.review + self.inserted:
+        if self.received != self.quarantined + self.duplicates + self.review + self.inserted + self.erased:
             raise ReportError(f"the numbers do not add up: {self}")
 
     def __str__(self) -> str:
         """The numbers on one line."""
         return (
             f"received={self.received} quarantined={self.quarantined} duplicates={self.duplicates} "
-            f"review={self.review} inserted={self.inserted}"
+            f"review={self.review} inserted={self.inserted}" + (f" erased={self.erased}" if self.erased else "")
         )
 
 

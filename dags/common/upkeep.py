@@ -1,4 +1,5 @@
-"""What somebody does by hand: review, take a batch back, turn a decision round, look somebody up, sweep up old files.
+"""What somebody does by hand: review, take a batch back, turn a decision round, look somebody up,
+answer questions, split and erase people, prune old files.
 
     dev/upkeep review [--run RUN_ID] [--batch BATCH_ID] [--reason REASON] [--text TEXT]
     dev/upkeep export-review FILE.csv [the same filters]
@@ -6,8 +7,13 @@
     dev/upkeep judge BATCH_ID RECORD_KEY new
     dev/upkeep judge BATCH_ID RECORD_KEY duplicate PERSON_ID
     dev/upkeep find FIRST_NAME LAST_NAME [ADDRESS]
+    dev/upkeep answer QUESTION_ID new [--anyway]
+    dev/upkeep answer QUESTION_ID duplicate PERSON_ID
+    dev/upkeep split PERSON_ID [--rows PERSON_ID ...] [--records BATCH_ID/RECORD_KEY ...]
+    dev/upkeep erase PERSON_ID
+    dev/upkeep erase --key SOURCE_KEY [--system SYSTEM]
     dev/upkeep undo BATCH_ID [--force]
-    dev/upkeep sweep
+    dev/upkeep prune
 
 Of a key its beginning will do. Each command can be repeated: what is done already stays as it is.
 
@@ -22,8 +28,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from common import people_db, review
-from common.errors import DedupePeopleError
+from common.errors import DedupePeopleError, PeopleDbError
 from common.people_db import Asked
 from common.settings import OUTBOX_DIR, TRIES_DIR, XCOM_ROOT
 
@@ -81,7 +90,117 @@ def find(first_name: str, last_name: str, address: str) -> str:
     return "\n".join(map(str, map(found, review.find(first_name, last_name, address)))) or "nobody comes near"
 
 
-def sweep(now: float | None = None) -> str:
+def answer(question_id: int, person_id: int | None, *, anyway: bool = False) -> str:
+    """Answer an open question for all its records at once, see `people_db.answer_question`; returns what was done.
+
+    Args:
+        question_id: the question.
+        person_id: whose records they are; None: somebody new.
+        anyway: insert somebody new although others than those whom the question shows are so alike that a record
+            would be taken for them. They may have come since it was asked.
+
+    Raises:
+        PeopleDbError: the question cannot be answered so, or there are such others.
+    """
+    from common import pipeline
+
+    with people_db.transaction() as connection:
+        pipeline.standardise_people(connection)
+        records, model = _as_batch(people_db.waiting_records(connection, question_id)), people_db.champion("upkeep")
+    shards = people_db.plan_shards()
+    pairs = pipeline.find(records, model, shards)
+    with people_db.writing() as connection:
+        pipeline.standardise_people(connection)
+        if person_id is None and not anyway:
+            # Nobody has compared these records with those who came since they were asked about.
+            pairs = pipeline.current_pairs(connection, records, model, pairs, shards)
+            _check_nobody_alike(pairs, question_id, people_db.asked_people(connection, question_id), model.accept_at)
+        answered = people_db.answer_question(connection, question_id, person_id)
+        pipeline.standardise_people(connection)
+    return f"the records of question {question_id} are {'the new ' if person_id is None else ''}person {answered}"
+
+
+def _as_batch(records: pa.Table) -> pa.Table:
+    """Waiting records, which may be of several batches, as one standardised batch."""
+    keys = [f"{row['batch_id']}/{row['record_key']}" for row in records.select(["batch_id", "record_key"]).to_pylist()]
+    nothing = pa.nulls(len(records), pa.string())
+    return records.set_column(1, "record_key", pa.array(keys, pa.string())).append_column("quarantine_reason", nothing)
+
+
+def _check_nobody_alike(pairs: pa.Table, question_id: int, asked: set[int], accept_at: float) -> None:
+    """Check that nobody but those whom a question shows reaches `accept_at`, and no record in another question.
+
+    Raises:
+        PeopleDbError: somebody does.
+    """
+    alike: dict[str, float] = {}
+    for row in pairs.filter(pc.invert(pairs["household"])).to_pylist():
+        person_id, other = row["person_id"], row["question_id"]
+        if row["score"] >= accept_at and person_id not in asked and other != question_id:
+            name = f"question {other}" if person_id is None else f"person {person_id}"
+            alike[name] = max(row["score"], alike.get(name, 0.0))
+    if alike:
+        shown = ", ".join(f"{name} ({score:.3f})" for name, score in sorted(alike.items(), key=lambda item: -item[1]))
+        raise PeopleDbError(f"question {question_id} stays open, others are as much alike: {shown}")
+
+
+def split(person_id: int, rows: Sequence[int], records: Sequence[str]) -> str:
+    """See `people_db.split`; returns what was done.
+
+    Args:
+        person_id: the person to take from.
+        rows: ids of rows that a sweep marked as that person.
+        records: records that were decided to be that person, each as BATCH_ID/RECORD_KEY.
+    """
+    from common import pipeline
+
+    named = [(batch_id, record_key) for batch_id, _, record_key in (record.partition("/") for record in records)]
+    with people_db.writing() as connection:
+        pipeline.standardise_people(connection)
+        other = people_db.split(connection, person_id, rows, named)
+        pipeline.standardise_people(connection)
+    return f"person {other} is split off person {person_id}, and they are never the same"
+
+
+def erase(person_id: int | None, source_key: str | None = None, system: str = "default") -> str:
+    """Erase a person, named by id or by a key of a system; returns the proof: what was removed, and what is left.
+
+    The rows go in one transaction, and the files of the batches that held them after it. If these could not be
+    deleted, `erase` by the same key says that nobody is there, and `prune` deletes the files by their age.
+
+    Raises:
+        PeopleDbError: there is no such person.
+    """
+    lines, batches = [], set[tuple[str, str]]()
+    with people_db.writing() as connection:
+        people = [person_id] if person_id is not None else []
+        if source_key is not None:
+            people = people_db.people_of_key(connection, system, source_key)
+        if not people:
+            raise PeopleDbError(f"nobody came under this key of system {system}")
+        for person in people:
+            erased = people_db.erase_person(connection, person)
+            removed = ", ".join(f"{count} of {table}" for table, count in sorted(erased.rows.items()))
+            left = ", ".join(f"{count} of {table}" for table, count in erased.left.items())
+            lines.append(f"person {person} is erased; removed: {removed}; rows that say the same: {left or 'none'}")
+            batches |= set(erased.batches)
+    deleted = _delete_files({run_id for _, run_id in batches})
+    return "\n".join([*lines, f"{deleted} files of {len(batches)} batches deleted"])
+
+
+def _delete_files(runs: set[str]) -> int:
+    """Delete the batch files of runs; those of a run that is going on are missed by it, and it is started anew."""
+    from common.arrow_xcom import safe_name
+
+    folders = {safe_name(run_id) for run_id in runs}
+    files = [] if "://" in XCOM_ROOT else list(Path(XCOM_ROOT).rglob("*.arrow"))
+    found = [path for path in files if folders & set(path.relative_to(XCOM_ROOT).parts[:-1])]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
+def prune(now: float | None = None) -> str:
     """Delete files of batches that no XCom refers to any more, old notes of tries and mails that were given up.
 
     Re-running a task deletes its old file, but clearing it, deleting its run and `airflow db clean` do not.
@@ -155,7 +274,20 @@ def _parser() -> argparse.ArgumentParser:
     undoing = commands.add_parser("undo", help="take a batch back; it can be loaded again")
     undoing.add_argument("batch_id")
     undoing.add_argument("--force", action="store_true", help="also if decisions of other batches lean on its people")
-    commands.add_parser("sweep", help="delete files that no run needs any more")
+    answering = commands.add_parser("answer", help="answer an open question for all its records")
+    answering.add_argument("question_id", type=int)
+    answering.add_argument("verdict", choices=["new", "duplicate"])
+    answering.add_argument("person_id", type=int, nargs="?", help="whom it is a duplicate of")
+    answering.add_argument("--anyway", action="store_true", help="new, although others are as much alike")
+    splitting = commands.add_parser("split", help="make two of one person")
+    splitting.add_argument("person_id", type=int)
+    splitting.add_argument("--rows", type=int, nargs="+", default=[], help="rows that a sweep marked")
+    splitting.add_argument("--records", nargs="+", default=[], help="records, each as BATCH_ID/RECORD_KEY")
+    erasing = commands.add_parser("erase", help="remove every trace of a person")
+    erasing.add_argument("person_id", type=int, nargs="?")
+    erasing.add_argument("--key", help="source_key of the person")
+    erasing.add_argument("--system", default="default", help="whose key that is")
+    commands.add_parser("prune", help="delete files that no run needs any more")
     return parser
 
 
@@ -173,7 +305,10 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], str]] = {
     "judge": _judge_given,
     "find": lambda given: find(given.first_name, given.last_name, given.address),
     "undo": lambda given: undo(given.batch_id, given.force),
-    "sweep": lambda _: sweep(),
+    "answer": lambda given: answer(given.question_id, given.person_id, anyway=given.anyway),
+    "split": lambda given: split(given.person_id, given.rows, given.records),
+    "erase": lambda given: erase(given.person_id, given.key, given.system),
+    "prune": lambda _: prune(),
 }
 
 
@@ -186,8 +321,10 @@ def main(args: Sequence[str]) -> int:
             parser.error("the verdicts come from the file, or from the command line")
         if not given.file and not given.verdict:
             parser.error("judge needs BATCH_ID RECORD_KEY and a verdict, or --file FILE.csv")
-        if (given.verdict == "duplicate") != (given.person_id is not None):
-            parser.error("`duplicate` needs a PERSON_ID, `new` has none")
+    if given.command in {"judge", "answer"} and (given.verdict == "duplicate") != (given.person_id is not None):
+        parser.error("`duplicate` needs a PERSON_ID, `new` has none")
+    if given.command == "erase" and (given.person_id is None) == (given.key is None):
+        parser.error("name a PERSON_ID or a --key")
     try:
         print(_COMMANDS[given.command](given))
     except (DedupePeopleError, ValueError, OSError) as error:

@@ -304,13 +304,13 @@ def test_a_backfill_run_twice_and_a_run_deleted_and_triggered_again_change_nothi
         assert pairs_at(connection, STARTING_MODEL) == [], "no person twice"
 
 
-def test_a_sweep_takes_no_file_that_a_run_may_need(live: Live, yesterday: str) -> None:
+def test_pruning_takes_no_file_that_a_run_may_need(live: Live, yesterday: str) -> None:
     batches = list((live.home / "xcom").rglob("*.arrow"))
     orphan = batches[0].with_name("orphan.arrow")
     orphan.touch()
     for path in (*batches, orphan):
         os.utime(path, (0, 0))
-    upkeep(live, "sweep")
+    upkeep(live, "prune")
     assert not orphan.exists()
     left = set((live.home / "xcom").rglob("*.arrow"))
     assert {path for path in batches if yesterday[:9] in str(path)} <= left, "nothing of it was run again"

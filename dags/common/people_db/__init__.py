@@ -5,8 +5,10 @@
     people       who is stored, in shards for comparing; standardised columns
     contents     what records and people say once standardised, and who said the same before
     batches      what was decided about records, quarantine, sweeps, undoing
-    judgements   what people said about decisions
+    judgements   what people said about decisions, and who is never the same
     review       who is asked which open question, and what was answered
+    questions    records that wait for one answer
+    erasure      every trace of a person
     models       the champion and those before it
 
 It reads and writes, and knows nothing of how records are compared: `pipeline` does that, inside of a transaction that
@@ -41,7 +43,8 @@ from common.people_db.contents import (
     unstandardised_decisions,
     unstandardised_people,
 )
-from common.people_db.judgements import judge, judged_pairs, take_back
+from common.people_db.erasure import Erased, erase_person, people_of_key
+from common.people_db.judgements import judge, judged_pairs, people_apart, split, take_back
 from common.people_db.models import (
     champion,
     deciding_model,
@@ -63,6 +66,7 @@ from common.people_db.people import (
     read_people,
     sample_people,
 )
+from common.people_db.questions import answer_question, asked_people, waiting_records
 from common.people_db.review import (
     Answer,
     Asked,
@@ -93,13 +97,16 @@ __all__ = [
     "Answer",
     "Asked",
     "Batch",
+    "Erased",
     "QuestionKey",
     "Reviewer",
     "Shard",
     "Spelling",
     "Transaction",
     "answer_of",
+    "answer_question",
     "anybody_not_from",
+    "asked_people",
     "batch_decisions",
     "batches_before",
     "begun_batch",
@@ -111,6 +118,7 @@ __all__ = [
     "count_relatives",
     "decided_key",
     "deciding_model",
+    "erase_person",
     "history",
     "is_empty",
     "judge",
@@ -123,7 +131,9 @@ __all__ = [
     "model_results",
     "note_files",
     "open_keys",
+    "people_apart",
     "people_as_records",
+    "people_of_key",
     "plan_shards",
     "progress",
     "promote_stored",
@@ -138,6 +148,7 @@ __all__ = [
     "skip",
     "spellings",
     "spellings_of",
+    "split",
     "stands_for",
     "store_canaries",
     "store_challenger",
@@ -149,6 +160,7 @@ __all__ = [
     "undo_batch",
     "unstandardised_decisions",
     "unstandardised_people",
+    "waiting_records",
     "write_batch",
     "writing",
 ]

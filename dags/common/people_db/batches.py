@@ -63,7 +63,7 @@ def stored_report(connection: Transaction, batch_id: str) -> RunReport | None:
     """The numbers of a batch if it is loaded already."""
     row = connection.execute(
         """
-        SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted
+        SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted, erased
         FROM batches WHERE batch_id = %s
         """,
         [batch_id],
@@ -113,7 +113,9 @@ def write_batch(
         row["values"]: row["counts"] for row in pc.value_counts(decisions["decision"]).to_pylist()
     }
     numbers = RunReport(
-        **{"batch_id": batch.batch_id, "run_id": batch.run_id, "source": batch.source},
+        batch_id=batch.batch_id,
+        run_id=batch.run_id,
+        source=batch.source,
         model_version=model.version,
         received=records.num_rows,
         quarantined=bad.num_rows,
@@ -124,8 +126,8 @@ def write_batch(
     connection.execute(
         """
         INSERT INTO batches (batch_id, run_id, source, model_version, received, quarantined, duplicates, review,
-                             inserted, people_before)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                             inserted, erased, people_before)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         [*astuple(numbers), batch.people_before],
     )
@@ -402,8 +404,8 @@ def undo_batch(batch_id: str, *, force: bool = False) -> tuple[RunReport, dict[s
         connection.execute(
             """
             INSERT INTO undone_batches (batch_id, run_id, source, model_version, received, quarantined, duplicates,
-                                        review, inserted, people_before, loaded_at, lost_their_person)
-            SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted,
+                                        review, inserted, erased, people_before, loaded_at, lost_their_person)
+            SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted, erased,
                    people_before, loaded_at, %s
             FROM batches WHERE batch_id = %s
             """,
@@ -441,7 +443,7 @@ def _take_marks_away(connection: Transaction, batch_id: str) -> None:
 def _undone(connection: Transaction, batch_id: str) -> tuple[RunReport, dict[str, int]]:
     row = connection.execute(
         """
-        SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted,
+        SELECT batch_id, run_id, source, model_version, received, quarantined, duplicates, review, inserted, erased,
                lost_their_person
         FROM undone_batches WHERE batch_id = %s ORDER BY undone_at DESC LIMIT 1
         """,

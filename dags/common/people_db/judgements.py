@@ -1,5 +1,7 @@
 """Judgements: what people said about decisions."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from common.errors import PeopleDbError
@@ -12,7 +14,7 @@ from common.run_report import SWEEP
 
 def judge(
     connection: Transaction, batch_id: str, record_key: str, person_id: int | None, judged_by: str | None = None
-) -> None:
+) -> int:
     """Turn a decision round, and store that as a judgement; a decision that says so already is left as it is.
 
     Somebody new is inserted as the record arrived, not standardised yet.
@@ -23,6 +25,9 @@ def judge(
         record_key: the record that was decided.
         person_id: who it is a duplicate of, or None: it is somebody new, and inserted.
         judged_by: name of the user who says so; None: the role of the connection.
+
+    Returns:
+        Whose record it is.
 
     Raises:
         PeopleDbError: there is no such decision or person, the record is a person already, or decisions about other
@@ -40,15 +45,90 @@ def judge(
     before, matched = row
     after = Decision.NEW if person_id is None else Decision.DUPLICATE
     if before == after and person_id in (None, matched):
-        return
+        return int(matched)
     judged = matched if person_id is None else person_id
     _store_judgement(connection, (batch_id, record_key), judged, judged_by, is_match=person_id is not None)
     new_person = _insert_judged(connection, batch_id, record_key) if person_id is None else person_id
     _turn_round(connection, (batch_id, record_key), after, new_person, keep_evidence=person_id in (None, matched))
     _move_spelling(connection, batch_id, record_key, person_id)
+    if person_id is None and matched is not None:
+        keep_apart(connection, new_person, matched)
     if before == Decision.NEW:
         _remove_judged(connection, batch_id, record_key, new_person)
-    _count_again(connection, batch_id)
+    count_again(connection, [batch_id])
+    return new_person
+
+
+def keep_apart(connection: Transaction, person_id: int, other_id: int) -> None:
+    """Store that two people are never the same."""
+    connection.execute(
+        "INSERT INTO apart (person_id, other_id) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        [min(person_id, other_id), max(person_id, other_id)],
+    )
+
+
+def people_apart() -> pa.Table:
+    """Pairs of people who are never the same: `person_id` and `other_id`, each pair both ways round."""
+    with transaction() as connection:
+        rows = connection.execute(
+            """
+            WITH pairs AS (
+                SELECT coalesce(p.duplicate_of, p.person_id) AS person_id,
+                       coalesce(o.duplicate_of, o.person_id) AS other_id
+                FROM apart AS a JOIN people AS p USING (person_id) JOIN people AS o ON o.person_id = a.other_id
+            )
+            SELECT person_id, other_id FROM pairs UNION SELECT other_id, person_id FROM pairs
+            """
+        ).fetchall()
+    return as_table(rows, pa.schema([("person_id", pa.int64()), ("other_id", pa.int64())]))
+
+
+def split(connection: Transaction, person_id: int, rows: Sequence[int], records: Sequence[tuple[str, str]]) -> int:
+    """Make a person of their own of what was taken for a person; the two are never the same from now on.
+
+    Args:
+        connection: within `writing`. What is new is standardised afterwards.
+        person_id: the person to take from.
+        rows: ids of people whom a sweep marked as the person.
+        records: batch and key of records that were decided to be the person. All others that say the same go along.
+
+    Returns:
+        The other person.
+
+    Raises:
+        PeopleDbError: one of these does not belong to the person, or is the person's first spelling.
+    """
+    others = sorted(rows)
+    marked = connection.execute(
+        "SELECT count(*) FROM people WHERE person_id = ANY(%s) AND duplicate_of = %s", [others, person_id]
+    ).fetchone()
+    if marked != (len(set(others)),):
+        raise PeopleDbError(f"not all of these rows are marked as person {person_id}")
+    alike = connection.execute(
+        """
+        SELECT DISTINCT d.batch_id, d.record_key, d.decision
+        FROM unnest(%s::text[], %s::text[]) AS g (batch_id, record_key)
+        JOIN decisions AS given USING (batch_id, record_key)
+        JOIN decisions AS d ON (d.batch_id, d.record_key) = (given.batch_id, given.record_key)
+                            OR d.content_key = given.content_key
+        WHERE given.person_id = %s AND d.person_id = %s AND d.decision <> 'REVIEW' ORDER BY 1, 2
+        """,
+        [*([record[side] for record in records] for side in (0, 1)), person_id, person_id],
+    ).fetchall()
+    if not set(records) <= {(batch_id, key) for batch_id, key, _ in alike}:
+        raise PeopleDbError(f"not all of these records were decided to be person {person_id}")
+    if any(decision == Decision.NEW for _, _, decision in alike):
+        raise PeopleDbError(f"that is the first spelling of person {person_id}: split off the others")
+    if others:
+        connection.execute("UPDATE people SET duplicate_of = NULL WHERE person_id = %s", [others[0]])
+        connection.execute("UPDATE people SET duplicate_of = %s WHERE person_id = ANY(%s)", [others[0], others[1:]])
+    other = others[0] if others else None
+    for batch_id, record_key, _ in alike:
+        other = judge(connection, batch_id, record_key, other)
+    if other is None:
+        raise PeopleDbError("nothing to split off was named")
+    keep_apart(connection, person_id, other)
+    return other
 
 
 def take_back(connection: Transaction, judged_by: str) -> tuple[str, str] | None:
@@ -89,14 +169,26 @@ def take_back(connection: Transaction, judged_by: str) -> tuple[str, str] | None
         SET decision = b.decision, reason = b.reason, score = b.score, vector = b.vector,
             person_id = (SELECT p.person_id FROM people AS p WHERE p.person_id = b.person_id), -- may be gone meanwhile
             contributions = b.contributions, matched_record_key = b.matched_record_key,
-            runner_up_person_id = b.runner_up_person_id, runner_up_score = b.runner_up_score, margin = b.margin
+            runner_up_person_id = b.runner_up_person_id, runner_up_score = b.runner_up_score, margin = b.margin,
+            via_batch_id = b.via_batch_id, via_record_key = b.via_record_key, content_version = NULL
         FROM judgements AS j, jsonb_populate_record(NULL::decisions, j.decision_before) AS b
         WHERE j.judgement_id = %s AND (d.batch_id, d.record_key) = (j.batch_id, j.record_key)
         """,
         [judgement_id],
     )
+    connection.execute("DELETE FROM spellings WHERE (batch_id, record_key) = (%s, %s)", [batch_id, record_key])
+    # What the record says is filled in when contents are standardised the next time.
+    connection.execute(
+        """
+        INSERT INTO spellings (batch_id, record_key, question_id)
+        SELECT batch_id, record_key, coalesce((decision_before->>'question_id')::bigint,
+            greatest((SELECT max(question_id) FROM spellings), (SELECT max(question_id) FROM judgements), 0) + 1)
+        FROM judgements WHERE judgement_id = %s
+        """,
+        [judgement_id],
+    )
     connection.execute("DELETE FROM judgements WHERE judgement_id = %s", [judgement_id])
-    _count_again(connection, batch_id)
+    count_again(connection, [batch_id])
     return batch_id, record_key
 
 
@@ -111,6 +203,8 @@ def _turn_round(
             score = CASE WHEN keep THEN score END, vector = CASE WHEN keep THEN vector END,
             contributions = CASE WHEN keep THEN contributions END,
             matched_record_key = CASE WHEN keep THEN matched_record_key END,
+            via_batch_id = CASE WHEN keep THEN via_batch_id END,
+            via_record_key = CASE WHEN keep THEN via_record_key END,
             runner_up_person_id = CASE WHEN keep THEN runner_up_person_id END,
             runner_up_score = CASE WHEN keep THEN runner_up_score END, margin = CASE WHEN keep THEN margin END
         FROM (SELECT %(keep)s::boolean AS keep) AS evidence
@@ -137,18 +231,19 @@ def _move_spelling(connection: Transaction, batch_id: str, record_key: str, pers
         )
 
 
-def _count_again(connection: Transaction, batch_id: str) -> None:
-    """Make the numbers of a batch those of its decisions."""
+def count_again(connection: Transaction, batches: Sequence[str]) -> None:
+    """Make the numbers of batches those of their rows; whatever is not there any more was erased."""
     connection.execute(
         """
         UPDATE batches
-        SET (duplicates, review, inserted) = (
+        SET (duplicates, review, inserted, quarantined, erased) = (
             SELECT count(*) FILTER (WHERE decision = 'DUPLICATE'), count(*) FILTER (WHERE decision = 'REVIEW'),
-                   count(*) FILTER (WHERE decision = 'NEW')
-            FROM decisions WHERE decisions.batch_id = batches.batch_id)
-        WHERE batch_id = %s
+                   count(*) FILTER (WHERE decision = 'NEW'), q.quarantined, received - q.quarantined - count(decision)
+            FROM (SELECT count(*) AS quarantined FROM quarantine WHERE quarantine.batch_id = batches.batch_id) AS q
+            LEFT JOIN decisions ON decisions.batch_id = batches.batch_id GROUP BY q.quarantined)
+        WHERE batch_id = ANY(%s)
         """,
-        [batch_id],
+        [list(batches)],
     )
 
 
@@ -166,7 +261,10 @@ def _store_judgement(
                jsonb_build_object('decision', d.decision, 'reason', d.reason, 'person_id', d.person_id,
                                   'matched_record_key', d.matched_record_key, 'score', d.score, 'vector', d.vector,
                                   'contributions', d.contributions, 'runner_up_person_id', d.runner_up_person_id,
-                                  'runner_up_score', d.runner_up_score, 'margin', d.margin)
+                                  'runner_up_score', d.runner_up_score, 'margin', d.margin,
+                                  'via_batch_id', d.via_batch_id, 'via_record_key', d.via_record_key,
+                                  'question_id', (SELECT question_id FROM spellings AS s
+                                                  WHERE (s.batch_id, s.record_key) = (d.batch_id, d.record_key)))
         FROM decisions AS d LEFT JOIN people AS p ON p.person_id = %(person)s
         WHERE d.batch_id = %(batch)s AND d.record_key = %(key)s AND (p.person_id IS NOT NULL OR NOT %(match)s)
         """,

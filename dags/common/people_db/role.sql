@@ -25,7 +25,7 @@ GRANT SELECT, UPDATE ON SEQUENCE dedupe.people_person_id_seq TO dedupe_dag;
 
 GRANT DELETE ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spellings, dedupe.quarantine TO dedupe_upkeep;
 GRANT UPDATE ON dedupe.batches, dedupe.decisions TO dedupe_upkeep;
-GRANT INSERT ON dedupe.undone_batches, dedupe.judgements TO dedupe_upkeep;
+GRANT INSERT ON dedupe.spellings, dedupe.apart, dedupe.undone_batches, dedupe.judgements TO dedupe_upkeep;
+GRANT UPDATE, DELETE ON dedupe.judgements TO dedupe_upkeep;
 -- Clerical review needs these too: the api-server, which serves its page, connects as this role.
 GRANT INSERT, UPDATE, DELETE ON dedupe.claims, dedupe.skips TO dedupe_upkeep;
-GRANT DELETE ON dedupe.judgements TO dedupe_upkeep;

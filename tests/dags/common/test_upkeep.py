@@ -1,4 +1,4 @@
-"""Undo, judgements and sweeping, by the command: what they change, what they refuse, and twice."""
+"""Undo, judgements and pruning, by the command: what they change, what they refuse, and twice."""
 
 import subprocess
 import time
@@ -276,7 +276,7 @@ def test_the_launcher_runs_the_commands(checkout: Path) -> None:
         return done.returncode, done.stdout, done.stderr
 
     code, said, _ = dev_upkeep("--help")
-    assert (code, "undo" in said, "judge" in said, "sweep" in said) == (0, True, True, True)
+    assert (code, "undo" in said, "judge" in said, "prune" in said) == (0, True, True, True)
     code, _, complaint = dev_upkeep("undo", "b")
     assert (code, complaint.splitlines()[-1]) == (1, "there is no batch b")
 
@@ -305,7 +305,7 @@ def test_the_launcher_runs_the_commands(checkout: Path) -> None:
 # Sweeping --------------------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_takes_what_is_old_and_needed_by_no_run(
+def test_pruning_takes_what_is_old_and_needed_by_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     """Which files XComs refer to is the metadata database's to say: see test_scheduler.py."""
@@ -330,12 +330,12 @@ def test_a_sweep_takes_what_is_old_and_needed_by_no_run(
     note.touch()
     monkeypatch.setattr("common.upkeep._referred_files", lambda: {str(kept)})
 
-    assert command("sweep")[0] == 0
+    assert command("prune")[0] == 0
     assert all(path.exists() for path in (kept, cleared, gone, half, note)), "they are young"
-    assert "3 files" in upkeep.sweep(now=time.time() + upkeep.KEEP_FILES + 60)
+    assert "3 files" in upkeep.prune(now=time.time() + upkeep.KEEP_FILES + 60)
     assert [path.exists() for path in (kept, cleared, gone, half, note)] == [True, False, False, False, True]
     assert not gone.parent.exists()
-    assert "0 files of batches (0 bytes) and 2 notes of tries and mails" in upkeep.sweep(
+    assert "0 files of batches (0 bytes) and 2 notes of tries and mails" in upkeep.prune(
         now=time.time() + upkeep.KEEP_NOTES + 60
     )
     assert kept.exists()

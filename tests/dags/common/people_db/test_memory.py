@@ -1,6 +1,7 @@
-"""One memory of everybody: the same record again, other spellings of a person, and records that wait in review."""
+"""One memory of everybody: the same record again, spellings of a person, questions and answers, split and erase."""
 
 import csv
+import json
 import random
 import subprocess
 from collections.abc import Callable
@@ -11,8 +12,9 @@ import psycopg
 import pyarrow as pa
 import pytest
 from common import people_db as database
-from common import pipeline
+from common import pipeline, upkeep
 from common.default_args import PARAMS
+from common.errors import PeopleDbError
 from common.linkage.corruption import Record, corrupt
 from common.linkage.model import STARTING_MODEL
 from common.sources import fake_people
@@ -294,6 +296,160 @@ def test_a_restored_backup_is_not_compared_again(
     load(incoming, ANN, (None, "Viktoria", "Quimby", "12 Wisteria St, Springfeld, IL 62701"), run_id="three")
     assert compared == [0]
     assert [row[1] for row in decisions_of(people_db, "three")] == ["DUPLICATE", "REVIEW"]
+
+
+# Answers ----------------------------------------------------------------------------------------------------------
+
+SISTER_TYPO: Row = (None, "Viktoria", "Quimby", "12 Wisteria St, Springfeld, IL 62701")
+
+
+@pytest.fixture
+def asked(people_db: str, incoming: Path) -> str:
+    """Ann is stored, and her sister waits in review twice, in two batches and two spellings."""
+    load(incoming, ANN, run_id="one")
+    load(incoming, SISTER, run_id="two")
+    load(incoming, SISTER_TYPO, run_id="three")
+    return people_db
+
+
+def adds_up(dsn: str) -> bool:
+    query = "SELECT bool_and(received = quarantined + duplicates + review + inserted + erased) FROM batches"
+    return bool(execute(dsn, query)[0][0])
+
+
+def test_a_question_shows_its_records_and_who_they_may_be(asked: str) -> None:
+    (question,) = database.open_questions(10)
+    assert sorted(record["first_name"] for record in question.records) == ["Victoria", "Viktoria"]
+    assert {record["person_id"] for record in question.records} == {1}
+    assert [person["first_name"] for person in question.people] == ["Annabel"]
+    assert database.open_questions(10, after=question.question_id) == []
+
+
+def test_somebody_new_is_inserted_once_with_all_spellings(asked: str, incoming: Path) -> None:
+    for _ in range(2):
+        assert upkeep.answer(1, None) == "the records of question 1 are the new person 2"
+        assert execute(asked, "SELECT count(*) FROM people") == [(2,)]
+        assert database.open_questions(10) == []
+        assert [person for _, person, _ in spellings(asked)] == [2]
+        counted = execute(asked, "SELECT sum(duplicates), sum(review), sum(inserted) FROM batches")
+        assert counted == [(1, 0, 2)]
+        assert execute(asked, "SELECT person_id, other_id FROM apart") == [(1, 2)]
+    load(incoming, SISTER, BOB, run_id="four")
+    assert decisions_of(asked, "four")[1][1:] == ("DUPLICATE", "KNOWN_RECORD", 2)
+
+
+def test_the_records_of_a_question_are_all_somebody_known(asked: str) -> None:
+    for _ in range(2):
+        assert upkeep.answer(1, 1) == "the records of question 1 are person 1"
+        assert execute(asked, "SELECT count(*) FROM people") == [(1,)]
+        assert [person for _, person, _ in spellings(asked)] == [1, 1]
+        assert execute(asked, "SELECT count(*), bool_and(is_match) FROM judgements WHERE question_id = 1") == [
+            (2, True)
+        ]
+    with pytest.raises(PeopleDbError, match="question 1 is answered: its records are person 1"):
+        upkeep.answer(1, None)
+
+
+def test_somebody_new_is_compared_with_everybody_who_came_meanwhile(asked: str) -> None:
+    insert(asked, SISTER)
+    with pytest.raises(PeopleDbError, match=r"stays open, others are as much alike: person 2 \(0\.9"):
+        upkeep.answer(1, None)
+    assert execute(asked, "SELECT count(*) FROM people") == [(2,)]
+    assert upkeep.answer(1, None, anyway=True).endswith("the new person 3")
+
+
+@pytest.mark.parametrize("question_id", [0, 2])
+def test_a_question_that_nobody_asked_is_one_clear_line(asked: str, question_id: int) -> None:
+    with pytest.raises(PeopleDbError, match=f"there is no open question {question_id}"):
+        upkeep.answer(question_id, 1)
+
+
+# Split ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_split_off_and_no_sweep_joins_them_again(people_db: str, incoming: Path) -> None:
+    load(incoming, ANN, run_id="one")
+    load(incoming, ANN_TYPO, run_id="two")
+    load(incoming, ANN_TYPO, BOB, run_id="three")
+    ((batch_id, key),) = execute(people_db, "SELECT batch_id, record_key FROM decisions WHERE run_id = 'two'")
+    assert upkeep.split(1, [], [f"{batch_id}/{key}"]).startswith("person 3 is split off person 1")
+    assert {person for name, _, _, person in decisions_of(people_db, "three") if name == "Anabel"} == {3}
+    sweep("sweep")
+    assert execute(people_db, "SELECT count(*) FROM people WHERE duplicate_of IS NOT NULL") == [(0,)]
+    assert adds_up(people_db)
+
+
+def test_rows_that_a_sweep_joined_are_split(people_db: str) -> None:
+    insert(people_db, ANN, ANN_TYPO)
+    sweep("one")
+    ((marked, survivor),) = execute(people_db, "SELECT person_id, duplicate_of FROM people WHERE duplicate_of > 0")
+    upkeep.split(survivor, [marked], [])
+    sweep("two")
+    assert execute(people_db, "SELECT count(*) FROM people WHERE duplicate_of IS NOT NULL") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "records", "reason"),
+    [
+        ([], [], "nothing to split off"),
+        ([2], [], "not all of these rows are marked"),
+        ([], ["none/none"], "not all of these records"),
+    ],
+)
+def test_what_cannot_be_split_is_one_clear_line(
+    people_db: str, incoming: Path, rows: list[int], records: list[str], reason: str
+) -> None:
+    load(incoming, ANN, BOB, run_id="one")
+    with pytest.raises(PeopleDbError, match=reason):
+        upkeep.split(1, rows, records)
+
+
+# Erase ------------------------------------------------------------------------------------------------------------
+
+
+def everywhere(dsn: str) -> str:
+    """All rows of all tables, as one text."""
+    tables = execute(dsn, "SELECT tablename FROM pg_tables WHERE schemaname = 'dedupe'")
+    query = "SELECT coalesce(jsonb_agg(t), '[]') FROM {} AS t"
+    return json.dumps([execute(dsn, query.format(table)) for (table,) in tables])
+
+
+def test_an_erased_person_leaves_no_trace(
+    people_db: str, incoming: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.upkeep.XCOM_ROOT", str(tmp_path))
+    file, other = (tmp_path / "dedupe_people" / run / "ingest" / "t.arrow" for run in ("two", "another"))
+    for path in (file, other):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    load(incoming, ("7", *ANN[1:]), BOB, run_id="one")
+    load(incoming, ANN_TYPO, SISTER, (None, "", "", "12 Wisteria Street"), run_id="two")
+    ((person_id,),) = execute(people_db, "SELECT person_id FROM people WHERE first_name = 'Annabel'")
+    keys = execute(people_db, "SELECT batch_id, record_key FROM decisions WHERE first_name = 'Anabel'")
+    upkeep.judge(keys[0][0], keys[0][1], None)
+    upkeep.judge(keys[0][0], keys[0][1], person_id)
+    insert(people_db, (None, "Annabel", "Quimby", "12 Wisteria Street, Springfield IL 62701"))
+    sweep("sweep")
+    assert "Annabel" in everywhere(people_db)
+
+    said = upkeep.erase(None, "7")
+    assert "rows that say the same: none" in said
+    text = everywhere(people_db)
+    assert not any(name in text for name in ("Annabel", "annabel", "Anabel", "anabel"))
+    assert "Jones" in text
+    assert "Victoria" in text, "who is somebody else and waits"
+    assert adds_up(people_db)
+    assert (file.exists(), other.exists()) == (False, True)
+    with pytest.raises(PeopleDbError, match="nobody came under this key"):
+        upkeep.erase(None, "7")
+
+
+def test_undoing_what_is_left_of_a_batch_works(people_db: str, incoming: Path) -> None:
+    numbers = load(incoming, ANN, BOB, run_id="one")
+    ((person_id,),) = execute(people_db, "SELECT person_id FROM people WHERE first_name = 'Annabel'")
+    upkeep.erase(person_id)
+    report, _ = database.undo_batch(numbers["batch_id"])
+    assert (report.inserted, report.erased) == (1, 1)
 
 
 # Order and split --------------------------------------------------------------------------------------------------

@@ -23,7 +23,11 @@ def deciding_model() -> LinkageModel:
 
 
 def _champion(connection: Transaction, run_id: str) -> LinkageModel:
-    row = connection.execute("SELECT content FROM models WHERE champion").fetchone()
+    query = "SELECT content FROM models WHERE champion"
+    row = connection.execute(query).fetchone()
+    if row is None:
+        _one_at_a_time(connection)
+        row = connection.execute(query).fetchone()  # somebody may have been first
     if row:
         return LinkageModel.from_dict(row[0])
     _store_model(connection, STARTING_MODEL, "shipped", results={}, lineage={"from": "shipped"}, run_id=run_id)
@@ -48,6 +52,11 @@ def _store_model(
     )
 
 
+def _one_at_a_time(connection: Transaction) -> None:
+    """Let other promotions wait until this transaction ends: there is one champion."""
+    connection.execute("LOCK TABLE models IN SHARE ROW EXCLUSIVE MODE")
+
+
 def _promote(connection: Transaction, version: str, run_id: str) -> None:
     connection.execute("UPDATE models SET champion = false WHERE champion AND version <> %s", [version])
     connection.execute("UPDATE models SET champion = true, promoted_by = %s WHERE version = %s", [run_id, version])
@@ -58,6 +67,7 @@ def store_challenger(
 ) -> None:
     """Store a model with its results and what it was trained on; it does not decide unless it is promoted."""
     with transaction() as connection:
+        _one_at_a_time(connection)
         _store_model(connection, model, formula, results, lineage, run_id)
 
 
@@ -85,6 +95,7 @@ def promote_stored(version: str, run_id: str) -> LinkageModel:
         row = connection.execute("SELECT content FROM models WHERE version = %s", [version]).fetchone()
         if row is None:
             raise PeopleDbError(f"no model of version {version} in table models")
+        _one_at_a_time(connection)
         _promote(connection, version, run_id)
         return LinkageModel.from_dict(row[0])
 

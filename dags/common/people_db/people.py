@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TypedDict
+from typing import Any, TypedDict
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import psycopg
 import pyarrow as pa
 
 from common.linkage.batch import PAIR_ENDS
@@ -192,6 +196,7 @@ def changed_candidates(connection: Transaction, snapshot: str, pairs: pa.Table) 
         Everybody who came or changed, with all spellings, as they are now, schema `CANDIDATES`; and the rows of
         `pairs` that are stale.
     """
+    ends, end_of_pair = _ends(pairs)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -199,44 +204,10 @@ def changed_candidates(connection: Transaction, snapshot: str, pairs: pa.Table) 
                                              via_record_key text) ON COMMIT DROP
             """
         )
-        ends = pairs.select(["person_id", "question_id", "via_batch_id", "via_record_key"])
         with cursor.copy("COPY compared FROM STDIN") as copy:
-            for place, row in enumerate(rows_of(ends)):
-                if row[0] is not None or row[1] is not None:
-                    copy.write_row((place, *row))
-        # A mark from the future is of another counter: it came with a restored backup, and the row was there before.
-        cursor.execute(
-            """
-            CREATE TEMPORARY TABLE changed ON COMMIT DROP AS
-            WITH marked_people AS (
-                SELECT person_id, duplicate_of FROM people
-                WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
-                  AND changed_xid <= greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot()))
-                  AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
-            ), marked_spellings AS (
-                SELECT person_id, question_id FROM spellings
-                WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
-                  AND changed_xid <= greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot()))
-                  AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
-            )
-            SELECT person_id, NULL::bigint AS question_id FROM marked_people
-            UNION
-            SELECT duplicate_of, NULL::bigint FROM marked_people WHERE duplicate_of IS NOT NULL
-            UNION
-            SELECT coalesce(p.duplicate_of, p.person_id), s.question_id
-            FROM marked_spellings AS s LEFT JOIN people AS p USING (person_id)
-            UNION
-            SELECT c.person_id, c.question_id FROM compared AS c
-            LEFT JOIN people AS p ON p.person_id = c.person_id
-            LEFT JOIN spellings AS s ON s.batch_id = c.via_batch_id AND s.record_key = c.via_record_key
-            LEFT JOIN people AS q ON q.person_id = s.person_id
-            WHERE (c.person_id IS NOT NULL AND (p.person_id IS NULL OR p.duplicate_of IS NOT NULL))
-               OR (c.via_record_key IS NOT NULL
-                   AND (coalesce(q.duplicate_of, q.person_id), s.question_id)
-                       IS DISTINCT FROM (c.person_id, c.question_id))
-            """,
-            {"snapshot": snapshot},
-        )
+            for row in rows_of(ends):
+                copy.write_row(row)
+        _note_changed(cursor, snapshot)
         stale = cursor.execute(
             """
             SELECT place FROM compared WHERE person_id IN (SELECT person_id FROM changed WHERE person_id IS NOT NULL)
@@ -259,7 +230,60 @@ def changed_candidates(connection: Transaction, snapshot: str, pairs: pa.Table) 
         )
         current = as_tables(cursor, CANDIDATES)
         cursor.execute("DROP TABLE compared, changed")
-    return current, pa.array([place for (place,) in stale], pa.int64())
+    is_stale = np.isin(end_of_pair, [place for (place,) in stale])
+    return current, pa.array(np.flatnonzero(is_stale))
+
+
+def _note_changed(cursor: psycopg.Cursor[Any], snapshot: str) -> None:
+    """Make a temporary table `changed` of people and questions that are not, or not all, as they were compared."""
+    # A mark from the future is of another counter: it came with a restored backup, and the row was there before.
+    cursor.execute(
+        """
+        CREATE TEMPORARY TABLE changed ON COMMIT DROP AS
+        WITH marked_people AS (
+            SELECT person_id, duplicate_of FROM people
+            WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
+              AND changed_xid <= greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot()))
+              AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+        ), marked_spellings AS (
+            SELECT person_id, question_id FROM spellings
+            WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
+              AND changed_xid <= greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot()))
+              AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+        )
+        SELECT person_id, NULL::bigint AS question_id FROM marked_people
+        UNION
+        SELECT duplicate_of, NULL::bigint FROM marked_people WHERE duplicate_of IS NOT NULL
+        UNION
+        SELECT coalesce(p.duplicate_of, p.person_id), s.question_id
+        FROM marked_spellings AS s LEFT JOIN people AS p USING (person_id)
+        UNION
+        SELECT c.person_id, c.question_id FROM compared AS c
+        LEFT JOIN people AS p ON p.person_id = c.person_id
+        LEFT JOIN spellings AS s ON s.batch_id = c.via_batch_id AND s.record_key = c.via_record_key
+        LEFT JOIN people AS q ON q.person_id = s.person_id
+        WHERE (c.person_id IS NOT NULL AND (p.person_id IS NULL OR p.duplicate_of IS NOT NULL))
+           OR (c.via_record_key IS NOT NULL
+               AND (coalesce(q.duplicate_of, q.person_id), s.question_id)
+                   IS DISTINCT FROM (c.person_id, c.question_id))
+        """,
+        {"snapshot": snapshot},
+    )
+
+
+def _ends(pairs: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """The spellings that records were compared with, each once with its place, and the place for each pair.
+
+    Pairs of two records of the batch have the place -1.
+    """
+    names = ["person_id", "question_id", "via_batch_id", "via_record_key"]
+    frame = pairs.select(names).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    # Int64, since ids above 2**53 are not floats.
+    places = frame.groupby(names, dropna=False, sort=False).ngroup()
+    of_batch = frame["person_id"].isna() & frame["question_id"].isna()
+    frame.insert(0, "place", places.mask(of_batch, -1))
+    ends = pa.Table.from_pandas(frame[~of_batch].drop_duplicates("place"), preserve_index=False)
+    return ends, frame["place"].to_numpy(np.int64)
 
 
 def insert_people(connection: Transaction, people: pa.Table, batch_id: str) -> dict[str, int]:

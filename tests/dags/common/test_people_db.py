@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
+from common import people_db as database
 from common.errors import PeopleDbError, PeopleDbUnreachable
 from common.linkage.batch import batch_pairs
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL

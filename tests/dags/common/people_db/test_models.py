@@ -16,7 +16,8 @@ def test_promotions_at_once_leave_one_champion_and_none_fails(people_db: str) ->
 
     def promote(number: int) -> None:
         barrier.wait(60)
-        database.promote_challenger(models[number], "formula", {}, {}, f"run {number}")
+        database.store_challenger(models[number], "formula", {}, {}, f"run {number}")
+        database.promote_stored(models[number].version, f"run {number}")
 
     with ThreadPoolExecutor(len(models)) as pool:
         list(pool.map(promote, range(len(models))))

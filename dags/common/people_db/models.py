@@ -67,7 +67,6 @@ def store_challenger(
 ) -> None:
     """Store a model with its results and what it was trained on; it does not decide unless it is promoted."""
     with transaction() as connection:
-        _one_at_a_time(connection)
         _store_model(connection, model, formula, results, lineage, run_id)
 
 

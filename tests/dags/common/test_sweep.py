@@ -46,6 +46,8 @@ def test_duplicates_are_marked_and_nobody_is_deleted(people_db: str) -> None:
     assert marks(people_db) == {3: 1}
     with psycopg.connect(people_db) as connection:
         assert connection.execute("SELECT count(*) FROM dedupe.people").fetchone() == (3,)
+        unique = connection.execute("SELECT person_id FROM dedupe.unique_people ORDER BY 1").fetchall()
+    assert unique == [(1,), (2,)]
 
 
 def test_a_second_sweep_finds_nothing_more(people_db: str) -> None:

@@ -17,3 +17,8 @@ ALTER TABLE batches
     DROP CONSTRAINT nothing_lost,
     ADD CONSTRAINT nothing_lost CHECK (received = quarantined + duplicates + review + inserted + erased);
 ALTER TABLE undone_batches ADD COLUMN erased bigint NOT NULL DEFAULT 0;
+
+-- Everybody once: whom a sweep has marked as somebody's duplicate is left out.
+CREATE VIEW unique_people AS
+SELECT person_id, source_key, first_name, last_name, address, batch_id, inserted_at
+FROM people WHERE duplicate_of IS NULL;

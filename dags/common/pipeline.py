@@ -186,18 +186,41 @@ def _apart(records: pa.Table, pairs: pa.Table) -> pa.Table:
     return pairs.set_column(place, "household", pc.or_(pairs["household"], two))
 
 
-def find(records: pa.Table, model: LinkageModel) -> pa.Table:
+def find(records: pa.Table, model: LinkageModel, shards: list[people_db.Shard]) -> pa.Table:
     """Who records may be: their pairs with everybody and with all open questions, as `batch_pairs` returns them.
 
     Args:
-        records: `record_key` and the columns `STANDARDISED`.
+        records: `record_key`, the columns `STANDARDISED` and `quarantine_reason`.
         model: that scores.
+        shards: as planned, see `people_db.plan_shards`.
     """
-    asked = records.append_column("quarantine_reason", pa.nulls(len(records), pa.string()))
-    shards = people_db.plan_shards()
     return pa.concat_tables(
-        [batch_pairs(asked, people_db.read_people(shard), model, with_batch=False) for shard in shards]
+        [batch_pairs(records, people_db.read_people(shard), model, with_batch=False) for shard in shards]
     )
+
+
+def current_pairs(
+    connection: people_db.Transaction,
+    records: pa.Table,
+    model: LinkageModel,
+    pairs: pa.Table,
+    shards: list[people_db.Shard],
+) -> pa.Table:
+    """The pairs as the table is now; the very same object if nobody came, changed or went since it was compared.
+
+    Args:
+        connection: within `people_db.writing`, so that it stays so. Everybody is standardised.
+        records: that were compared.
+        model: that scored.
+        pairs: as they were found.
+        shards: as planned before the comparison.
+    """
+    current, stale = people_db.changed_candidates(connection, shards[0]["snapshot"], pairs)
+    if not current.num_rows and not len(stale):
+        return pairs
+    fresh = batch_pairs(records, current, model, with_batch=False).cast(pairs.schema)
+    kept = np.delete(np.arange(len(pairs)), stale.to_numpy())
+    return pa.concat_tables([pairs.take(kept), fresh])
 
 
 class _ProgressLog:
@@ -307,14 +330,10 @@ def load_decided(
         if batch.source == SWEEP:
             return people_db.mark_duplicates(connection, batch, records, decisions, model)
         standardise_people(connection)
-        current, stale = people_db.changed_candidates(connection, shards[0]["snapshot"], pairs)
+        current = current_pairs(connection, records, model, pairs, shards)
         known = _recognised(connection, records, batch.system, model)
-        if current.num_rows or len(stale):
-            fresh = batch_pairs(records, current, model, with_batch=False).cast(pairs.schema)
-            kept = np.delete(np.arange(len(pairs)), stale.to_numpy())
-            pairs = pa.concat_tables([pairs.take(kept), fresh])
-        if current.num_rows or len(stale) or known.num_rows:
-            decisions = decide(records, pairs, known, model)
+        if current is not pairs or known.num_rows:
+            decisions = decide(records, current, known, model)
         return people_db.write_batch(connection, batch, records, decisions, model)
 
 

@@ -7,7 +7,6 @@ import pyarrow as pa
 from common import people_db as database
 from common import pipeline
 from common.linkage.batch import batch_pairs
-from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL
 from common.linkage.standardise import standardise
 from common.linkage.validation import add_quarantine_reason
@@ -26,15 +25,14 @@ def load(batch_id: str, *rows: tuple[str | None, ...], source: str = "s") -> Non
     names = ("record_key", "first_name", "last_name", "address")
     columns = {name: pa.array(column, pa.string()) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
     columns |= {name: pa.nulls(len(rows), pa.string()) for name in ("source_key", "problem", "raw")}
-    batch = add_quarantine_reason(standardise(pa.table(columns, metadata={"source": source})))
+    batch = add_quarantine_reason(standardise(pa.table(columns, metadata={"source": source, "system": source})))
     shards = pipeline.plan_shards(batch)
     pairs = pa.concat_tables(
         batch_pairs(batch, database.read_people(shard), MODEL, with_batch=shard["with_batch"]) for shard in shards
     )
-    with database.transaction() as connection:
-        known = database.known_records(connection, batch)
-    described = database.Batch(batch_id, f"run of {batch_id}", source, people_before=0)
-    pipeline.load_decided(described, batch, MODEL, pairs, decide(batch, pairs, known, MODEL), shards)
+    decisions = pipeline.decide_batch(batch, MODEL.to_dict(), [pairs])
+    described = database.Batch(batch_id, f"run of {batch_id}", source, source, people_before=0)
+    pipeline.load_decided(described, batch, MODEL, pairs, decisions, shards)
 
 
 def execute(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -9,7 +9,7 @@ from launch import ROOT, guarded, ready
 def main(args: list[str]) -> int:
     """Run a command of `common.upkeep` in this very process; returns its exit code."""
     # Files that no run needs any more are those that Airflow's metadata database does not name: only they ask for it.
-    with ready(metadata="sweep" in args[:1]) as env:
+    with ready(metadata="prune" in args[:1]) as env:
         os.environ.update(env)
         sys.path.insert(0, str(ROOT / "dags"))
         from common import upkeep

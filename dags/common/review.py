@@ -197,10 +197,13 @@ def judge(connection: people_db.Transaction, key: QuestionKey, person_id: int | 
 
 def take_back(reviewer: Reviewer) -> Question | None:
     """Undo the last answer of a user, see `people_db.take_back`; returns the question, which is on the screen again."""
+    from common.pipeline import standardise_people
+
     with people_db.writing(REVIEW_LOCK_TIMEOUT) as connection:
         taken = people_db.take_back(connection, reviewer.name)
         if taken is None:
             return None
+        standardise_people(connection)
         key = QuestionKey(*taken)
         people_db.release(connection, reviewer.screen)
         people_db.claim(connection, reviewer, key, REVIEW_CLAIM)

@@ -1,5 +1,4 @@
-"""What somebody does by hand: review, take a batch back, turn a decision round, look somebody up,
-answer questions, split and erase people, prune old files.
+"""What somebody does by hand: review, take back, look up, split and erase people, prune old files.
 
     dev/upkeep review [--run RUN_ID] [--batch BATCH_ID] [--reason REASON] [--text TEXT]
     dev/upkeep export-review FILE.csv [the same filters]

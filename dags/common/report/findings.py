@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ReportError
-from common.linkage.decision import Decision
+from common.linkage.decision import Decision, Reason
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES
 from common.masking import masked
 from common.report.words import QUARANTINE, REASONS
@@ -48,7 +48,7 @@ class Question:
     key: str
     who: str
     candidate: str
-    score: float
+    score: str
     reason: str
     meaning: str
     evidence: str
@@ -211,7 +211,9 @@ class Findings:
     def questions(self) -> list[Question]:
         """Every record in review, those most likely a duplicate first."""
         rows = [row for row in self.rows if row["decision"] == Decision.REVIEW]
-        return [self._question(row) for row in sorted(rows, key=lambda row: (-row["score"], row["record_key"]))]
+        return [
+            self._question(row) for row in sorted(rows, key=lambda row: (-(row["score"] or 0.0), row["record_key"]))
+        ]
 
     def _question(self, row: Row) -> Question:
         judge = f"dev/upkeep judge {self.numbers.batch_id} {row['record_key']}"
@@ -225,7 +227,7 @@ class Findings:
             key=row["source_key"] if self.is_sweep else row["record_key"],
             who=_who(row),
             candidate=candidate(row),
-            score=row["score"],
+            score="no score" if row["score"] is None else f"score {row['score']:.3f}",
             reason=row["reason"],
             meaning=REASONS.get(row["reason"], ""),
             evidence=evidence(row),
@@ -245,7 +247,8 @@ def _by_frequency(row: ReasonCount) -> tuple[int, str]:
 
 def candidate(row: Row) -> str:
     """Whom a record was compared with."""
-    person = "a person who is gone" if row["person_id"] is None else f"person {row['person_id']}"
+    nobody = "another record in review" if row["reason"] == Reason.OPEN_QUESTION else "a person who is gone"
+    person = nobody if row["person_id"] is None else f"person {row['person_id']}"
     if row["matched_record_key"]:
         return f"record {row['matched_record_key'][:8]} of this batch ({person})"
     return person

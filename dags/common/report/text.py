@@ -37,7 +37,7 @@ def _questions(findings: Findings) -> list[str]:
         return []
     lines = ["", "in review, those most likely known first:"]
     lines += _filled(
-        f"- {question.key} ~ {question.candidate}, score {question.score:.3f}, {question.reason}: {question.who}"
+        f"- {question.key} ~ {question.candidate}, {question.score}, {question.reason}: {question.who}"
         for question in questions[:QUESTIONS_SHOWN]
     )
     if (more := len(questions) - QUESTIONS_SHOWN) > 0:

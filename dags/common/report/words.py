@@ -10,10 +10,13 @@ REASONS: Mapping[str, str] = {
     Reason.SURVIVOR: "Several records of this batch are one new person; this one was inserted for all of them.",
     Reason.MATCH: "Scores at or above the cut-off with somebody who is in the table.",
     Reason.WITHIN_BATCH: "A duplicate of another record of this batch, and shares its fate.",
-    Reason.KNOWN_RECORD: "An earlier batch has inserted this very record.",
+    Reason.KNOWN_RECORD: "A record that says the same came before.",
+    Reason.SAME_KEY: "The same system sent another record under the same key before.",
     Reason.BORDERLINE: "The best candidate is similar, but not similar enough to be sure.",
     Reason.HOUSEHOLD: "The best candidate has the same address, but another first name or is of another generation.",
     Reason.THIN_MARGIN: "Two people in the table fit about equally well.",
+    Reason.LATER_SPELLING: "It is like a later spelling of the person, but not like the first one.",
+    Reason.OPEN_QUESTION: "It is like another record that waits for an answer.",
     "JUDGED": "Somebody has looked at it and decided.",
 }
 """By reason code of a decision."""

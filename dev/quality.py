@@ -48,7 +48,7 @@ from common import settings, sources  # noqa: E402
 from common.linkage import training  # noqa: E402
 from common.linkage.batch import batch_pairs  # noqa: E402
 from common.linkage.corruption import Record  # noqa: E402
-from common.linkage.decision import Decision, decide  # noqa: E402
+from common.linkage.decision import KNOWN, Decision, decide  # noqa: E402
 from common.linkage.household import clear_differences  # noqa: E402
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL, LinkageModel  # noqa: E402
 from common.linkage.search import candidate_pairs  # noqa: E402
@@ -245,7 +245,7 @@ def decided(world: World, model: LinkageModel) -> dict[str, float]:
     keys = pa.array([f"{row:06}" for row in range(len(world.incoming))])
     batch = standardise(world.incoming).append_column("record_key", keys)
     batch = batch.append_column("quarantine_reason", pa.nulls(len(batch), pa.string()))
-    nobody = pa.table({"record_key": pa.array([], pa.string()), "person_id": pa.array([], pa.int64())})
+    nobody = KNOWN.empty_table()
     pairs = batch_pairs(batch, people, model, with_batch=True)
     outcome = decide(batch, pairs, nobody, model).to_pandas()
     who = np.array(world.person)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from common import sources
 from common.linkage.batch import batch_pairs
-from common.linkage.decision import decide
+from common.linkage.decision import KNOWN, decide
 from common.linkage.model import STARTING_MODEL
 from common.linkage.standardise import standardise
 
@@ -73,7 +73,7 @@ def decided(golden: Golden) -> dict[str, Any]:
     batch = one.append_column("quarantine_reason", pa.nulls(1, pa.string()))
     people = standardised(golden.people)
     people = people.append_column("person_id", pa.array(range(1, len(people) + 1), pa.int64()))
-    known = pa.table({"record_key": pa.array([], pa.string()), "person_id": pa.array([], pa.int64())})
+    known = KNOWN.empty_table()
     (row,) = decide(
         batch, batch_pairs(batch, people, STARTING_MODEL, with_batch=True), known, STARTING_MODEL
     ).to_pylist()
@@ -142,7 +142,7 @@ def test_pairs_in_other_scripts() -> None:
     batch = batch.append_column("quarantine_reason", pa.nulls(len(batch), pa.string()))
     people = standardised([pair.person for pair in pairs])
     people = people.append_column("person_id", pa.array(range(len(people)), pa.int64()))
-    nobody = pa.table({"record_key": pa.array([], pa.string()), "person_id": pa.array([], pa.int64())})
+    nobody = KNOWN.empty_table()
     candidates = batch_pairs(batch, people, STARTING_MODEL, with_batch=False)
     decisions = decide(batch, candidates, nobody, STARTING_MODEL).to_pylist()
     outcomes: Counter[tuple[str, str, str]] = Counter()

@@ -93,7 +93,8 @@ class Question:
         reason: a value of `linkage.decision.Reason`.
         why: that, in words.
         record: the fields of the record, marked where they differ from the candidate.
-        compared: another record of the same batch, if the score is about that one: the candidate was inserted with it.
+        others: the other records that wait for the answer to this question.
+        compared: another record, if the score is about that one: a later spelling of the candidate, or one that waits.
         candidate: None if that person is gone, or if the record is like another waiting record.
         runner_up: None if there is none.
         answer: None while the question is open.
@@ -108,6 +109,7 @@ class Question:
     reason: str
     why: str
     record: dict[str, Marked]
+    others: list[Written]
     compared: dict[str, Marked] | None
     candidate: Candidate | None
     runner_up: Candidate | None
@@ -188,10 +190,14 @@ def answer(reviewer: Reviewer, key: QuestionKey, person_id: int | None) -> tuple
 
 
 def judge(connection: people_db.Transaction, key: QuestionKey, person_id: int | None, name: str) -> None:
-    """Turn a decision round, see `people_db.judge`, and standardise what that has stored."""
+    """Answer an open question for all its records, or turn a decision round; standardise what that has stored."""
     from common.pipeline import standardise_people
 
-    people_db.judge(connection, *key, person_id, judged_by=name)
+    question_id = people_db.question(connection, key)["question_id"]
+    if question_id is None:
+        people_db.judge(connection, *key, person_id, judged_by=name)
+    else:
+        people_db.answer_question(connection, question_id, person_id, judged_by=name)
     standardise_people(connection)
 
 
@@ -225,6 +231,7 @@ def _shown(connection: people_db.Transaction, key: QuestionKey) -> Question:
         reason=row["reason"],
         why=_why(row),
         record=_marked_fields(record, beside, swapped),
+        others=[_written(other, record, swapped) for other in people_db.waiting_beside(connection, key)],
         compared=compared,
         candidate=candidate,
         runner_up=_candidate(record, row["runner_up_person_id"], row["runner_up_score"], written, [], False),
@@ -247,15 +254,12 @@ def _candidate(
 ) -> Candidate | None:
     if person_id is None or person_id not in written:
         return None
-    spellings = [
-        Written(
-            **_marked_fields(_plain(spelling), record, swapped),
-            source=spelling.source or "in the table before",
-            seen_at=spelling.seen_at,
-        )
-        for spelling in written[person_id]
-    ]
-    return Candidate(person_id, score, spellings, terms)
+    return Candidate(person_id, score, [_written(spelling, record, swapped) for spelling in written[person_id]], terms)
+
+
+def _written(spelling: people_db.Spelling, record: Mapping[str, str | None], swapped: bool) -> Written:
+    fields = _marked_fields(_plain(spelling), record, swapped)
+    return Written(**fields, source=spelling.source or "in the table before", seen_at=spelling.seen_at)
 
 
 def _plain(spelling: people_db.Spelling) -> dict[str, str | None]:

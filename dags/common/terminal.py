@@ -112,6 +112,7 @@ def shown(question: Question) -> Group:
     if candidate:
         parts += [_line("also known as", spelling) for spelling in candidate.spellings[1:]]
         parts += [_terms(candidate.terms), Text(f"together: {percent(candidate.score)} likely the same person")]
+    parts += [_line("the answer holds too for", other) for other in question.others]
     if second := question.runner_up:
         parts.append(_line(f"or person {second.person_id}, {percent(second.score)}:", second.spellings[0]))
     return Group(*parts)

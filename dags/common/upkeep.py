@@ -114,7 +114,7 @@ def answer(question_id: int, person_id: int | None, *, anyway: bool = False) -> 
             # Nobody has compared these records with those who came since they were asked about.
             pairs = pipeline.current_pairs(connection, records, model, pairs, shards)
             _check_nobody_alike(pairs, question_id, people_db.asked_people(connection, question_id), model.accept_at)
-        answered = people_db.answer_question(connection, question_id, person_id)
+        answered = people_db.answer_question(connection, question_id, person_id, getpass.getuser())
         pipeline.standardise_people(connection)
     return f"the records of question {question_id} are {'the new ' if person_id is None else ''}person {answered}"
 

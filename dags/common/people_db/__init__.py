@@ -86,6 +86,7 @@ from common.people_db.review import (
     skip,
     spellings,
     stands_for,
+    waiting_beside,
 )
 from common.run_report import SWEEP
 
@@ -160,6 +161,7 @@ __all__ = [
     "undo_batch",
     "unstandardised_decisions",
     "unstandardised_people",
+    "waiting_beside",
     "waiting_records",
     "write_batch",
     "writing",

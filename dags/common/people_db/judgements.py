@@ -132,37 +132,48 @@ def split(connection: Transaction, person_id: int, rows: Sequence[int], records:
 
 
 def take_back(connection: Transaction, judged_by: str) -> tuple[str, str] | None:
-    """Undo a user's last answer to an open question: it is open again, and the judgement trains no model.
+    """Undo a user's last answer to an open question: it is open again, and its judgements train no model.
 
     Args:
-        connection: within `writing`.
+        connection: within `writing`. The spellings that wait again are standardised afterwards.
         judged_by: name of the user.
 
     Returns:
-        Batch and record key of the question; None if there is no (other) answer of this user to take back.
+        Batch and record key of one of the question's records; None if there is no (other) answer of this user.
 
     Raises:
-        PeopleDbError: somebody has judged the same decision since, or decisions about other records point at the
-            person that was inserted for it.
+        PeopleDbError: somebody has judged one of these records since, or decisions about other records point at the
+            person that was inserted for them.
     """
-    row = connection.execute(
+    rows = connection.execute(
         """
+        WITH last AS (
+            SELECT j.judgement_id, j.question_id FROM judgements AS j JOIN decisions USING (batch_id, record_key)
+            WHERE j.judged_by = %s AND j.decision_before->>'decision' = 'REVIEW' ORDER BY j.judgement_id DESC LIMIT 1
+        )
         SELECT j.judgement_id, batch_id, record_key, d.decision,
                EXISTS (SELECT FROM judgements AS later
                        WHERE (later.batch_id, later.record_key) = (j.batch_id, j.record_key)
                          AND later.judgement_id > j.judgement_id)
-        FROM judgements AS j JOIN decisions AS d USING (batch_id, record_key)
-        WHERE j.judged_by = %s AND j.decision_before->>'decision' = 'REVIEW' ORDER BY j.judgement_id DESC LIMIT 1
+        FROM judgements AS j JOIN decisions AS d USING (batch_id, record_key), last
+        WHERE j.judgement_id = last.judgement_id
+           OR j.question_id = last.question_id AND j.judged_by = %s AND j.decision_before->>'decision' = 'REVIEW'
+        ORDER BY j.judgement_id DESC
         """,
-        [judged_by],
-    ).fetchone()
-    if row is None:
-        return None
-    judgement_id, batch_id, record_key, now, judged_since = row
-    if judged_since:
-        raise PeopleDbError(f"somebody else has judged record {record_key} since")
-    if now == Decision.NEW:
-        _remove_judged(connection, batch_id, record_key, None)
+        [judged_by, judged_by],
+    ).fetchall()
+    for judgement_id, batch_id, record_key, now, judged_since in rows:  # the first judgement may have inserted somebody
+        if judged_since:
+            raise PeopleDbError(f"somebody else has judged record {record_key} since")
+        _open_again(connection, judgement_id)
+        if now == Decision.NEW:
+            _remove_judged(connection, batch_id, record_key, None)
+    count_again(connection, [batch_id for _, batch_id, *_ in rows])
+    return (rows[-1][1], rows[-1][2]) if rows else None
+
+
+def _open_again(connection: Transaction, judgement_id: int) -> None:
+    """Make the decision that was judged what it was before, and forget the judgement."""
     connection.execute(
         """
         UPDATE decisions AS d
@@ -176,7 +187,6 @@ def take_back(connection: Transaction, judged_by: str) -> tuple[str, str] | None
         """,
         [judgement_id],
     )
-    connection.execute("DELETE FROM spellings WHERE (batch_id, record_key) = (%s, %s)", [batch_id, record_key])
     # What the record says is filled in when contents are standardised the next time.
     connection.execute(
         """
@@ -184,12 +194,11 @@ def take_back(connection: Transaction, judged_by: str) -> tuple[str, str] | None
         SELECT batch_id, record_key, coalesce((decision_before->>'question_id')::bigint,
             greatest((SELECT max(question_id) FROM spellings), (SELECT max(question_id) FROM judgements), 0) + 1)
         FROM judgements WHERE judgement_id = %s
+        ON CONFLICT (batch_id, record_key) DO UPDATE SET question_id = excluded.question_id, person_id = NULL
         """,
         [judgement_id],
     )
     connection.execute("DELETE FROM judgements WHERE judgement_id = %s", [judgement_id])
-    count_again(connection, [batch_id])
-    return batch_id, record_key
 
 
 def _turn_round(

@@ -37,7 +37,9 @@ def asked_people(connection: Transaction, question_id: int) -> set[int]:
     return {person_id for (person_id,) in rows}
 
 
-def answer_question(connection: Transaction, question_id: int, person_id: int | None) -> int:
+def answer_question(
+    connection: Transaction, question_id: int, person_id: int | None, judged_by: str | None = None
+) -> int:
     """Answer a question for all its records at once: they are a person, or all of them one new person.
 
     Of a new person the fullest record is inserted, the others are spellings. What was answered so already stays.
@@ -46,6 +48,7 @@ def answer_question(connection: Transaction, question_id: int, person_id: int | 
         connection: within `writing`. What people are spelt like is standardised afterwards.
         question_id: the question.
         person_id: whose records they are; None: somebody new.
+        judged_by: name of the user who says so; None: the role of the connection.
 
     Returns:
         Whose records they are.
@@ -59,9 +62,9 @@ def answer_question(connection: Transaction, question_id: int, person_id: int | 
     others = waiting
     if person_id is None:
         first, *others = waiting
-        person_id = judge(connection, first["batch_id"], first["record_key"], None)
+        person_id = judge(connection, first["batch_id"], first["record_key"], None, judged_by)
     for record in others:
-        judge(connection, record["batch_id"], record["record_key"], person_id)
+        judge(connection, record["batch_id"], record["record_key"], person_id, judged_by)
     connection.execute(
         """
         UPDATE judgements SET question_id = %s FROM unnest(%s::text[], %s::text[]) AS w (batch_id, record_key)

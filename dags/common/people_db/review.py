@@ -92,7 +92,7 @@ def claim_next(connection: Transaction, reviewer: Reviewer, asked: Asked, patien
     First what this screen shows already. Then, the most useful first:
 
     1. What this user has not skipped; what was skipped longest ago comes first among the rest.
-    2. The more questions wait next to the same person, the earlier: they are quickly answered in one go.
+    2. The more records wait for the answer, the earlier.
     3. The nearer the score is to a cut-off of the champion, the earlier, in steps of half a log-odd: there an answer
        teaches the most.
     4. The oldest.
@@ -191,8 +191,8 @@ def question(connection: Transaction, key: QuestionKey) -> dict[str, Any]:
         The raw fields of the record; `decision`, `reason`, `score`, `similarities` (the comparison vector),
         `contributions` (log-odds by term), `margin`; `person_id` of the candidate and of the runner-up with its
         score; where the record came from: `source`, `source_key`, `run_id`, `loaded_at`; `compared`, the raw fields
-        of the record of the same batch that the score is about, None if it is about the candidate; `accept_at` and
-        `review_at` of the champion.
+        of another record that the score is about, None if it is about the candidate's own row; `accept_at` and
+        `review_at` of the champion; `question_id`, None once it is answered.
 
     Raises:
         PeopleDbError: there is no such decision (any more).
@@ -206,12 +206,16 @@ def question(connection: Transaction, key: QuestionKey) -> dict[str, Any]:
                        AS person_id,
                    (SELECT coalesce(p.duplicate_of, p.person_id) FROM people AS p
                     WHERE p.person_id = d.runner_up_person_id) AS runner_up_person_id,
-                   d.runner_up_score, b.source, b.run_id, b.loaded_at, m.accept_at, m.review_at,
+                   d.runner_up_score,
+                   (SELECT s.question_id FROM spellings AS s
+                    WHERE (s.batch_id, s.record_key) = (d.batch_id, d.record_key)) AS question_id,
+                   b.source, b.run_id, b.loaded_at, m.accept_at, m.review_at,
                    CASE WHEN o.record_key IS NOT NULL
                         THEN jsonb_build_object('first_name', o.first_name, 'last_name', o.last_name,
                                                 'address', o.address) END AS compared
             FROM decisions AS d JOIN batches AS b USING (batch_id)
-            LEFT JOIN decisions AS o ON (o.batch_id, o.record_key) = (d.batch_id, d.matched_record_key)
+            LEFT JOIN decisions AS o ON (o.batch_id, o.record_key) = (coalesce(d.via_batch_id, d.batch_id),
+                                                                      coalesce(d.via_record_key, d.matched_record_key))
             LEFT JOIN (SELECT (content->>'accept_at')::float8 AS accept_at, (content->>'review_at')::float8 AS review_at
                        FROM models WHERE champion) AS m ON true
             WHERE (d.batch_id, d.record_key) = (%s, %s)
@@ -221,6 +225,23 @@ def question(connection: Transaction, key: QuestionKey) -> dict[str, Any]:
     if row is None:
         raise PeopleDbError("this question is gone: its batch was taken back")
     return row
+
+
+def waiting_beside(connection: Transaction, key: QuestionKey) -> list[Spelling]:
+    """The other records that wait for the answer to the same question, the best scores first."""
+    rows = connection.execute(
+        """
+        SELECT d.first_name, d.last_name, d.address, d.batch_id, d.record_key, b.source, b.loaded_at, true
+        FROM spellings AS asked JOIN spellings AS s USING (question_id)
+        JOIN decisions AS d ON (d.batch_id, d.record_key) = (s.batch_id, s.record_key)
+        JOIN batches AS b ON b.batch_id = d.batch_id
+        WHERE (asked.batch_id, asked.record_key) = (%(batch)s, %(key)s)
+          AND (d.batch_id, d.record_key) <> (%(batch)s, %(key)s)
+        ORDER BY d.score DESC NULLS LAST, d.batch_id, d.record_key
+        """,
+        {"batch": key.batch_id, "key": key.record_key},
+    ).fetchall()
+    return [Spelling(*row) for row in rows]
 
 
 def spellings(connection: Transaction, person_ids: Sequence[int]) -> dict[int, list[Spelling]]:
@@ -267,7 +288,13 @@ def answer_of(connection: Transaction, key: QuestionKey) -> Answer | None:
     """
     row = connection.execute(
         """
-        SELECT d.decision, CASE WHEN d.decision = 'DUPLICATE' THEN d.person_id END, j.judged_by, j.judged_at
+        SELECT d.decision,
+               CASE WHEN d.decision = 'DUPLICATE'
+                     AND NOT EXISTS ( -- of several records of somebody new, one was inserted
+                        SELECT FROM judgements AS n JOIN decisions AS inserted USING (batch_id, record_key)
+                        WHERE n.question_id = j.question_id AND inserted.decision = 'NEW'
+                          AND inserted.person_id = d.person_id)
+                    THEN d.person_id END, j.judged_by, j.judged_at
         FROM decisions AS d LEFT JOIN judgements AS j USING (batch_id, record_key)
         WHERE (d.batch_id, d.record_key) = (%s, %s) ORDER BY j.judgement_id DESC LIMIT 1
         """,

@@ -183,7 +183,7 @@ function showQuestion() {
   const { candidate, compared, record } = question;
   element("asked").textContent = candidate ? "Is this the same person?" : "Who is this?";
   element("why").textContent = question.why;
-  const known = candidate && candidate.spellings[0];
+  const known = candidate ? candidate.spellings[0] : compared;
   const rows = FIELDS.map(([field, name]) => {
     const row = make("tr");
     const head = make("th", name);
@@ -196,7 +196,8 @@ function showQuestion() {
   from.scope = "row";
   const key = question.source_key ? `, key ${question.source_key}` : "";
   origin.append(from, make("td", `${fileName(question.source)}${key}, ${day(question.loaded_at)}`));
-  const cell = make("td", known ? `${fileName(known.source)}, ${day(known.seen_at)} · ` : "Nobody known comes near.");
+  const waits = compared ? "another record that waits" : "Nobody known comes near.";
+  const cell = make("td", candidate ? `${fileName(known.source)}, ${day(known.seen_at)} · ` : waits);
   if (candidate) cell.append(personLink(candidate.person_id));
   origin.append(cell);
   element("sides").tBodies[0].replaceChildren(...rows, origin);
@@ -204,6 +205,8 @@ function showQuestion() {
   const others = candidate ? candidate.spellings.slice(1) : [];
   element("spellings").hidden = !others.length;
   element("spellings").querySelector("ul").replaceChildren(...others.map((spelling) => personLine(spelling, `${fileName(spelling.source)}, ${day(spelling.seen_at)}`)));
+  element("beside").hidden = !question.others.length;
+  element("beside").querySelector("ul").replaceChildren(...question.others.map((other) => personLine(other, `${fileName(other.source)}, ${day(other.seen_at)}`)));
   const second = question.runner_up;
   element("runner-up").hidden = !second;
   element("runner-up").querySelector("ul").replaceChildren(...(second ? [personLine(second.spellings[0], `scores ${percent(second.score)}`, second.person_id)] : []));
@@ -216,7 +219,7 @@ function showTerms(box, candidate, compared) {
   const list = box.querySelector("ul");
   list.replaceChildren(...candidate.terms.map(termLine));
   const last = make("li", `Together: ${percent(candidate.score)} likely the same person.`, "score");
-  if (compared) last.append(make("span", ` Compared with another record of this batch, that of ${plain(compared)}.`));
+  if (compared) last.append(make("span", ` Compared with another spelling: ${plain(compared)}.`));
   list.append(last);
 }
 

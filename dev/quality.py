@@ -48,11 +48,12 @@ from common import settings, sources  # noqa: E402
 from common.linkage import training  # noqa: E402
 from common.linkage.batch import batch_pairs  # noqa: E402
 from common.linkage.corruption import Record  # noqa: E402
-from common.linkage.decision import KNOWN, Decision, decide  # noqa: E402
+from common.linkage.decision import KNOWN, decide  # noqa: E402
 from common.linkage.household import clear_differences  # noqa: E402
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL, LinkageModel  # noqa: E402
 from common.linkage.search import candidate_pairs  # noqa: E402
 from common.linkage.standardise import standardise  # noqa: E402
+from common.linkage.verdict import Decision  # noqa: E402
 from quality_worlds import WORLDS, World  # noqa: E402
 from quality_worlds import world as invented_world  # noqa: E402
 

@@ -16,14 +16,14 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from common import people_db, sources
 from common.errors import SourceError
-from common.linkage.batch import Effort, batch_pairs, certificate_of, usable
+from common.linkage.batch import Effort, batch_pairs, certificate_of
 from common.linkage.canary import Canaries, canary_records, judge_canaries
 from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL, LinkageModel
 from common.linkage.recognition import recognise
 from common.linkage.search import Budget, Progress
 from common.linkage.standardise import standardise
-from common.linkage.validation import add_quarantine_reason
+from common.linkage.validation import add_quarantine_reason, usable
 from common.report.findings import Findings
 from common.report.write import write_report
 from common.run_report import RunReport
@@ -37,6 +37,7 @@ from common.settings import (
     PROGRESS_SECONDS,
     RUN_SLA,
 )
+from common.standardising import standardise_people
 
 log = logging.getLogger(__name__)
 
@@ -126,14 +127,6 @@ def plan_shards(records: pa.Table) -> list[people_db.Shard]:
     if _origin(records) == SWEEP:
         return [people_db.Shard(first_person=0, last_person=-1, with_batch=True, snapshot=shards[0]["snapshot"])]
     return shards
-
-
-def standardise_people(connection: people_db.Transaction) -> None:
-    """Bring what is stored in standardised form up to date where this standardiser has not seen the row."""
-    while (people := people_db.unstandardised_people(connection)).num_rows:
-        people_db.store_standardised(connection, standardise(people))
-    while (decided := people_db.unstandardised_decisions(connection)).num_rows:
-        people_db.store_contents(connection, standardise(decided))
 
 
 def _origin(records: pa.Table) -> str:

@@ -13,8 +13,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from common import people_db, sources
 from common.linkage import training
-from common.linkage.decision import Decision, Reason, zone
+from common.linkage.decision import zone
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
+from common.linkage.verdict import Decision, Reason
 from common.masking import masked
 from common.settings import (
     COST_DROPPED,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from common import people_db
 from common.people_db import Answer, Asked, QuestionKey, Reviewer
 from common.settings import FOUND_BELOW, FOUND_PEOPLE, MAX_FOUND, REVIEW_CLAIM, REVIEW_LOCK_TIMEOUT
+from common.standardising import standardise_people
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -191,8 +192,6 @@ def answer(reviewer: Reviewer, key: QuestionKey, person_id: int | None) -> tuple
 
 def judge(connection: people_db.Transaction, key: QuestionKey, person_id: int | None, name: str) -> None:
     """Answer an open question for all its records, or turn a decision round; standardise what that has stored."""
-    from common.pipeline import standardise_people
-
     question_id = people_db.question(connection, key)["question_id"]
     if question_id is None:
         people_db.judge(connection, *key, person_id, judged_by=name)
@@ -203,8 +202,6 @@ def judge(connection: people_db.Transaction, key: QuestionKey, person_id: int | 
 
 def take_back(reviewer: Reviewer) -> Question | None:
     """Undo the last answer of a user, see `people_db.take_back`; returns the question, which is on the screen again."""
-    from common.pipeline import standardise_people
-
     with people_db.writing(REVIEW_LOCK_TIMEOUT) as connection:
         taken = people_db.take_back(connection, reviewer.name)
         if taken is None:

@@ -34,6 +34,7 @@ from common import people_db, review
 from common.errors import DedupePeopleError, PeopleDbError
 from common.people_db import Asked
 from common.settings import OUTBOX_DIR, TRIES_DIR, XCOM_ROOT
+from common.standardising import standardise_people
 
 DAY = 24 * 3600.0
 KEEP_FILES, KEEP_NOTES = DAY, 30 * DAY
@@ -104,18 +105,18 @@ def answer(question_id: int, person_id: int | None, *, anyway: bool = False) -> 
     from common import pipeline
 
     with people_db.transaction() as connection:
-        pipeline.standardise_people(connection)
+        standardise_people(connection)
         records, model = _as_batch(people_db.waiting_records(connection, question_id)), people_db.champion("upkeep")
     shards = people_db.plan_shards()
     pairs = pipeline.find(records, model, shards)
     with people_db.writing() as connection:
-        pipeline.standardise_people(connection)
+        standardise_people(connection)
         if person_id is None and not anyway:
             # Nobody has compared these records with those who came since they were asked about.
             pairs = pipeline.current_pairs(connection, records, model, pairs, shards)
             _check_nobody_alike(pairs, question_id, people_db.asked_people(connection, question_id), model.accept_at)
         answered = people_db.answer_question(connection, question_id, person_id, getpass.getuser())
-        pipeline.standardise_people(connection)
+        standardise_people(connection)
     return f"the records of question {question_id} are {'the new ' if person_id is None else ''}person {answered}"
 
 
@@ -151,13 +152,11 @@ def split(person_id: int, rows: Sequence[int], records: Sequence[str]) -> str:
         rows: ids of rows that a sweep marked as that person.
         records: records that were decided to be that person, each as BATCH_ID/RECORD_KEY.
     """
-    from common import pipeline
-
     named = [(batch_id, record_key) for batch_id, _, record_key in (record.partition("/") for record in records)]
     with people_db.writing() as connection:
-        pipeline.standardise_people(connection)
+        standardise_people(connection)
         other = people_db.split(connection, person_id, rows, named)
-        pipeline.standardise_people(connection)
+        standardise_people(connection)
     return f"person {other} is split off person {person_id}, and they are never the same"
 
 

@@ -18,13 +18,14 @@ import dedupe_people
 import psycopg
 import pytest
 from common import people_db as database
-from common import pipeline, retraining, upkeep
+from common import retraining, upkeep
 from common.default_args import PARAMS
 from common.errors import PeopleDbError, PeopleDbUnreachable
 from common.linkage.model import STARTING_MODEL
 from common.linkage.training import MIN_PEOPLE
 from common.report.paths import report_paths
 from common.settings import PROJECT_ROOT
+from common.standardising import standardise_people
 from launch import people_db_connection
 from postgres import Server
 from psycopg import sql
@@ -387,7 +388,7 @@ def test_the_judge_of_all_pairs_finds_what_is_there(people_db: str) -> None:
         for row in (*people(20), ("Marya", *people(1)[0][1:])):
             connection.execute("INSERT INTO dedupe.people (first_name, last_name, address) VALUES (%s, %s, %s)", row)
     with database.transaction() as connection:
-        pipeline.standardise_people(connection)
+        standardise_people(connection)
     assert [(pair.person_id, pair.other_id) for pair in duplicates(people_db)] == [(21, 1)]
 
 

@@ -55,8 +55,8 @@ def test_every_file_that_is_named_exists() -> None:
 
 
 def test_every_reason_code_is_explained() -> None:
-    from common.linkage.decision import Decision
     from common.linkage.validation import QuarantineReason
+    from common.linkage.verdict import Decision
 
     for code in (*Decision, *QuarantineReason):
         assert f"`{code}`" in README, code

@@ -26,12 +26,13 @@ MAY_IMPORT = {
     "alerts": {*LEAVES, "mail", "pages", "report"},
     "default_args": {*LEAVES, "alerts"},
     "pages": {*LEAVES, "people_db", "report", "review"},
-    "pipeline": {*LEAVES, "linkage", "people_db", "report", "run_report", "sources"},
+    "pipeline": {*LEAVES, "linkage", "people_db", "report", "run_report", "sources", "standardising"},
     "retraining": {*LEAVES, "linkage", "people_db", "sources"},
-    "review": {*LEAVES, "linkage", "people_db", "pipeline"},
+    "review": {*LEAVES, "linkage", "people_db", "standardising"},
+    "standardising": {"linkage", "people_db"},
     "spreadsheet": {*LEAVES, "people_db", "review"},
     "terminal": {*LEAVES, "people_db", "review"},
-    "upkeep": {*LEAVES, "arrow_xcom", "people_db", "review", "spreadsheet", "terminal"},
+    "upkeep": {*LEAVES, "arrow_xcom", "people_db", "pipeline", "review", "spreadsheet", "standardising", "terminal"},
     "dedupe_people": {"alerts", "default_args", "events", "pages", "pipeline", "retraining", "table_task"},
 }
 

@@ -16,26 +16,8 @@ from common.linkage.household import clear_differences
 from common.linkage.model import COMPARISON_VECTOR, LinkageModel
 from common.linkage.search import Budget, Progress, candidate_pairs
 from common.linkage.standardise import STANDARDISED
-
-PAIR_ENDS = pa.schema(
-    [
-        ("person_id", pa.int64()),
-        ("question_id", pa.int64()),
-        ("first_spelling", pa.bool_()),
-        ("via_batch_id", pa.string()),
-        ("via_record_key", pa.string()),
-    ]
-)
-"""What a pair of a record with a spelling that is known already says of that spelling.
-
-It is that of a person, or that of a record in an open question (`person_id` or `question_id`, the other one is null),
-the first one of its person or a later one, which came with record `via_record_key` of batch `via_batch_id`.
-"""
-
-
-def usable(records: pa.Table) -> pa.Table:
-    """The records of a standardised batch that are not quarantined."""
-    return records.filter(pc.is_null(records["quarantine_reason"]))
+from common.linkage.tables import PAIR_ENDS
+from common.linkage.validation import usable
 
 
 def copies(records: pa.Table) -> pa.Table:

@@ -16,11 +16,9 @@ import pyarrow.compute as pc
 
 from common.linkage.batch import self_pairs
 from common.linkage.comparison import comparison_vectors
-from common.linkage.decision import KNOWN, Reason
+from common.linkage.decision import KNOWN
 from common.linkage.model import LinkageModel
-
-SEEN = pa.schema([("record_key", pa.string()), ("person_id", pa.int64()), ("question_id", pa.int64())])
-"""Whose a record of the batch was when it was seen before, or which question it waits in."""
+from common.linkage.verdict import Reason
 
 IN_COMMON = 0.9
 """Similarity of at least one field (first name, last name, address) that makes a known key credible."""

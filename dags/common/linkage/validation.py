@@ -109,6 +109,11 @@ def add_quarantine_reason(standardised: pa.Table) -> pa.Table:
     return standardised.append_column("quarantine_reason", quarantine_reasons(standardised))
 
 
+def usable(records: pa.Table) -> pa.Table:
+    """The records of a standardised batch that are not quarantined."""
+    return records.filter(pc.is_null(records["quarantine_reason"]))
+
+
 def quarantined(standardised: pa.Table) -> pa.Table:
     """The rows for the table `quarantine`: record_key, source_key, reason, raw (JSON text), all strings."""
     rows = standardised.filter(pc.is_valid(standardised["quarantine_reason"]))

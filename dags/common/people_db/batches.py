@@ -9,12 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import PeopleDbError
-from common.linkage.batch import usable
 from common.linkage.canary import Canaries
-from common.linkage.decision import Decision
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
 from common.linkage.standardise import STANDARDISED, STANDARDISER_VERSION
-from common.linkage.validation import quarantined
+from common.linkage.validation import quarantined, usable
+from common.linkage.verdict import Decision
 from common.people_db.connection import RECORD, Transaction, as_table, rows_of, transaction, value, writing
 from common.people_db.contents import content_keys
 from common.people_db.people import insert_people

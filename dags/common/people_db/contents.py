@@ -5,9 +5,8 @@ from hashlib import sha256
 
 import pyarrow as pa
 
-from common.linkage.batch import PAIR_ENDS
-from common.linkage.recognition import SEEN
 from common.linkage.standardise import STANDARDISED, STANDARDISER_VERSION
+from common.linkage.tables import PAIR_ENDS, SEEN
 from common.people_db.connection import RECORD, Transaction, as_table, rows_of, value
 
 RAW_PEOPLE = pa.schema([("person_id", pa.int64()), *((name, pa.string()) for name in RECORD[1:])])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from common.errors import PeopleDbError
-from common.linkage.decision import Decision
+from common.linkage.verdict import Decision
 from common.people_db.batches import each
 from common.people_db.connection import RECORD, Transaction, as_table, transaction
 from common.people_db.people import insert_people

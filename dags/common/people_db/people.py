@@ -6,12 +6,11 @@ from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import psycopg
 import pyarrow as pa
 
-from common.linkage.batch import PAIR_ENDS
 from common.linkage.standardise import STANDARDISED, STANDARDISER_VERSION
+from common.linkage.tables import PAIR_ENDS
 from common.people_db.connection import (
     RECORD,
     Transaction,
@@ -276,6 +275,8 @@ def _ends(pairs: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
 
     Pairs of two records of the batch have the place -1.
     """
+    import pandas as pd
+
     names = ["person_id", "question_id", "via_batch_id", "via_record_key"]
     frame = pairs.select(names).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     # Int64, since ids above 2**53 are not floats.

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ReportError
-from common.linkage.decision import Decision, Reason
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES
+from common.linkage.verdict import Decision, Reason
 from common.masking import masked
 from common.report.words import QUARANTINE, REASONS
 from common.run_report import SWEEP, LoadedBatch, RunReport

@@ -6,7 +6,7 @@ from pathlib import Path
 import jinja2
 
 from common.linkage.canary import interval
-from common.linkage.decision import Decision
+from common.linkage.verdict import Decision
 from common.report.findings import Findings
 from common.report.plots import COLOURS, DARK, Plot
 from common.report.words import GLOSSARY

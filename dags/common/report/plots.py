@@ -15,8 +15,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from common.linkage.canary import interval
-from common.linkage.decision import Decision
 from common.linkage.model import SIMILARITIES
+from common.linkage.verdict import Decision
 from common.report.findings import Findings, Row, candidate, contributions
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from common.linkage.decision import Decision, Reason
 from common.linkage.validation import QuarantineReason
+from common.linkage.verdict import Decision, Reason
 
 REASONS: Mapping[str, str] = {
     Reason.NO_CANDIDATE: "Nobody in the table or in this batch is similar enough, so this is somebody new.",

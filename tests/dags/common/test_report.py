@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from common.errors import ReportError
 from common.linkage.canary import Canaries
-from common.linkage.decision import Decision, Reason
 from common.linkage.model import STARTING_MODEL
 from common.linkage.validation import QuarantineReason
+from common.linkage.verdict import Decision, Reason
 from common.mail import Mail
 from common.people_db import STORED_DECISIONS
 from common.report import plots, words

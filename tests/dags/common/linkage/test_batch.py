@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from common.linkage.batch import batch_pairs, usable
+from common.linkage.batch import batch_pairs
 from common.linkage.comparison import comparison_vectors, numbers_similarity, words_similarity
 from common.linkage.household import clear_differences
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL
 from common.linkage.standardise import STANDARDISED
+from common.linkage.validation import usable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jellyfish import jaro_winkler_similarity

@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from common.linkage.decision import DECISIONS, KNOWN, Decision, Reason, decide
+from common.linkage.decision import DECISIONS, KNOWN, decide
 from common.linkage.model import SIMILARITIES, STARTING_MODEL
+from common.linkage.verdict import Decision, Reason
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 

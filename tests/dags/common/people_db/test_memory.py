@@ -18,6 +18,7 @@ from common.errors import PeopleDbError
 from common.linkage.corruption import Record, corrupt
 from common.linkage.model import STARTING_MODEL
 from common.sources import fake_people
+from common.standardising import standardise_people
 from postgres import Server
 
 MODEL = STARTING_MODEL.to_dict()
@@ -192,7 +193,7 @@ def test_spellings_of_an_older_standardiser_are_standardised_again(people_db: st
     execute(people_db, "UPDATE decisions SET content_version = 'older', content_key = NULL")
     execute(people_db, "UPDATE spellings SET first_name_std = 'x'")
     with database.transaction() as connection:
-        pipeline.standardise_people(connection)
+        standardise_people(connection)
     after = execute(people_db, "SELECT record_key, content_key FROM decisions ORDER BY 1"), spellings(people_db)
     assert after == before
 

@@ -1,5 +1,6 @@
 """Candidate pairs, held against the reference on all pairs."""
 
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 from common.errors import CandidateExplosion
 from common.linkage.comparison import comparison_vectors
 from common.linkage.model import STARTING_MODEL, Curve, LinkageModel
+from common.linkage.search import plan
 from common.linkage.search.candidates import Budget, Progress, candidate_pairs, frequent_names
+from common.linkage.search.join import SCANNED, VALUES_COMPARED
 from common.linkage.search.segment import Segment
 from common.linkage.standardise import MAX_FIELD_CHARACTERS
 from hypothesis import HealthCheck, given, settings
@@ -149,6 +152,30 @@ def test_many_records_at_thresholds_that_are_scores(letters: str, names_decide: 
         expected = [pair for pair in everything if pair["score"] >= at]
         assert candidate_pairs(left, right, model, at, Budget(rows=70)).to_pylist() == expected
         assert candidate_pairs(left, None, model, at).to_pylist() == [pair for pair in within if pair["score"] >= at]
+
+
+@pytest.mark.parametrize("share", plan.SPLITS)
+@pytest.mark.parametrize("only_scanning_costs", [False, True])
+def test_every_plan_finds_all_pairs(share: float, only_scanning_costs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the split, and whether numbers lead or not; where only names cost something, numbers do."""
+    monkeypatch.setattr(plan, "SPLITS", (share,))
+    if only_scanning_costs:
+        costs = np.zeros_like(plan.COSTS)
+        costs[[SCANNED, VALUES_COMPARED]] = 1
+        monkeypatch.setattr(plan, "COSTS", costs)
+    left, right = crowd(60, "abcd", seed=3), crowd(70, "abcd", seed=4)
+    everything, within = (exhaustive(left, other, STARTING_MODEL, 1e-300) for other in (right, None))
+    scores = np.sort([pair["score"] for pair in everything])
+    by_number = 0
+    for at in scores[[-2500, -800, -300, -100, -30, -10]].tolist():
+        assert candidate_pairs(left, right, STARTING_MODEL, at).to_pylist() == [
+            p for p in everything if p["score"] >= at
+        ]
+        assert candidate_pairs(left, None, STARTING_MODEL, at).to_pylist() == [p for p in within if p["score"] >= at]
+        segments = Segment.of(left), Segment.of(right)
+        least = math.log(at) - math.log1p(-at) - STARTING_MODEL.intercept
+        by_number += sum(step.by_number for step in plan.planned(*segments, STARTING_MODEL, least, 1).passes)
+    assert by_number or not only_scanning_costs or share in (0, 1)  # there numbers save no scanning
 
 
 @pytest.mark.parametrize("at", [0.3, 0.9, 0.98])

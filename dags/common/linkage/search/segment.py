@@ -236,7 +236,7 @@ class _Records(NamedTuple):
         leaders, followers = leader.distinct.missing + 1, follower.distinct.missing + 1
         group = leader.code * np.int64(len(KINDS)) + self.kinds()
         key = group * followers + follower.code
-        rows = np.argsort(key, kind="stable")
+        rows = np.argsort(key)
         key = key[rows]
         begins = np.flatnonzero(np.diff(key, prepend=-1))
         group, follow = np.divmod(key[begins], followers)

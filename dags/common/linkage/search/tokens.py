@@ -99,7 +99,10 @@ def tokens_of(addresses: pa.Array) -> Tokens:
 
 def no_tokens(rows: int) -> Tokens:
     """Where the tokens of addresses do not count: none of them."""
-    return tokens_of(pa.nulls(rows, pa.string()))
+    known, codes = dictionary(pa.nulls(0, pa.large_string()))
+    start, nothing = np.zeros(rows + 1, np.int64), np.zeros(rows, np.uint64)
+    numbers = Numbers(nothing[:0], start, codes, start[:1], codes, nothing)
+    return Tokens(known, Words(start, np.empty(0, np.uint32)), numbers)
 
 
 def words_at(words: Words, rows: npt.NDArray[np.integer]) -> Words:

@@ -15,6 +15,7 @@ from airflow.sdk import dag
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
 from common import alerts, events
+from common.deadline import RunQueued
 from common.default_args import DEFAULT_ARGS, PARAMS
 from common.pages.links import ReportLink
 from common.table_task import table_task
@@ -126,7 +127,7 @@ def report(numbers: Json, model: Json, pairs: list[Table], shadow: Json, run_id:
     doc_md=__doc__,
     default_args=DEFAULT_ARGS,
     deadline=DeadlineAlert(
-        reference=alerts.RunQueued(),
+        reference=RunQueued(),
         interval=DEFAULT_ARGS["run_sla"],
         callback=SyncCallback(DEFAULT_ARGS["sla_miss_callback"]),
         name="run SLA",

@@ -1,11 +1,12 @@
-"""Registers with Airflow what it only accepts from a plugin."""
+"""Registers with Airflow what it only accepts from a plugin.
+
+Loaded once by every process of Airflow, whose children then have what it imports as it was: see `common.deadline`.
+"""
 
 from airflow.plugins_manager import AirflowPlugin
-from common.alerts import RunQueued
-from common.pages.app import PREFIX, pages
+from common.deadline import RunQueued
 from common.pages.links import REPORT_ROUTE, REVIEW_ROUTE, RUN_REVIEW_ROUTE, ReportLink, root
-from common.settings import ALLOWED_HOSTS
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from common.pages.mounted import PREFIX, check_host, pages
 
 REVIEW_ICON = (
     "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='{colour}' "
@@ -22,8 +23,7 @@ class DedupePeoplePlugin(AirflowPlugin):
     deadline_references = [RunQueued]  # noqa: RUF012 - Airflow's own types, here and below
     fastapi_apps = [{"app": pages, "url_prefix": PREFIX, "name": "dedupe-people"}]  # noqa: RUF012
     fastapi_root_middlewares = [  # noqa: RUF012
-        {"middleware": TrustedHostMiddleware, "kwargs": {"allowed_hosts": ALLOWED_HOSTS}, "name": "hosts"}
-        for _ in ALLOWED_HOSTS[:1]
+        {"middleware": check_host, "name": "hosts"}
     ]
     operator_extra_links = [ReportLink()]  # noqa: RUF012
     external_views = [  # noqa: RUF012

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.xcom import BaseXCom
 
-from common import settings
-
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -99,7 +97,10 @@ def _path(path: str) -> Any:
 
 
 def _root() -> Any:
-    return _path(settings.XCOM_ROOT)
+    # Every process of Airflow imports this module at its start; its children are to see the settings of their own day.
+    from common.settings import XCOM_ROOT
+
+    return _path(XCOM_ROOT)
 
 
 def _path_below_root(path: str) -> Any:

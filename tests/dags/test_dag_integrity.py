@@ -18,6 +18,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from common import alerts, errors
+from common.deadline import RunQueued
 from common.default_args import DEFAULT_ARGS
 from common.settings import PROJECT_ROOT, RUN_SLA, SOURCE
 
@@ -116,7 +117,7 @@ def test_the_run_has_the_deadline_of_the_default_args(dag: DAG) -> None:
     assert deadline.interval == DEFAULT_ARGS["run_sla"] == RUN_SLA
     assert deadline.callback.path == "common.alerts.mail_sla_miss"
     assert DEFAULT_ARGS["sla_miss_callback"] is alerts.mail_sla_miss
-    assert isinstance(deadline.reference, alerts.RunQueued)
+    assert isinstance(deadline.reference, RunQueued)
 
 
 def test_the_schedule_neither_catches_up_nor_overlaps(dag: DAG) -> None:

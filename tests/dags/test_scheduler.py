@@ -110,6 +110,7 @@ def live(
     smtp = {"conn_type": "smtp", "host": "127.0.0.1", "port": post.port, "extra": extra}
     env = {
         "DEDUPE_SOURCE": "faker",
+        "DEDUPE_EMBEDDED_PEOPLE_DB": "1",  # so that invented people and those of files may meet
         "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(smtp),
         "AIRFLOW__METRICS__STATSD_ON": "True",
         "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",

@@ -11,10 +11,7 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
-
-from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
 from common import settings
 from common.alerts import outbox
@@ -29,26 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow.sdk import DAG
-    from sqlalchemy.orm import Session
 
 KILLED = "ended without a word: killed, or out of memory"
-
-
-class RunQueued(BaseDeadlineReference):
-    """SLA reference: when the run was queued.
-
-    Airflow's own DAGRUN_QUEUED_AT would do, but a run that has such a deadline ahead cannot be cleared
-    (apache/airflow#70368).
-    """
-
-    required_kwargs = frozenset({"dag_id", "run_id"})
-
-    def _evaluate_with(self, *, session: "Session", dag_id: str, run_id: str) -> datetime | None:
-        from airflow.models import DagRun
-        from sqlalchemy import func, select
-
-        query = select(func.coalesce(DagRun.queued_at, DagRun.run_after))
-        return session.scalar(query.where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
 
 
 def without_deadline_in_tests(dag: "DAG") -> "DAG":

@@ -1,8 +1,6 @@
-"""The web application behind our pages, which Airflow's api-server serves below `PREFIX`.
+"""The web application behind our pages; see `mounted` for where it stands.
 
 Airflow leaves the routes of plugins open to everybody, so every route here names the right on the DAG that it needs.
-Plugins are loaded in every process of Airflow, of which only the api-server serves pages: so FastAPI is imported when
-the first page is asked for.
 """
 
 from functools import cache
@@ -13,21 +11,12 @@ from common.settings import DAG_ID
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.middleware.base import RequestResponseEndpoint
-    from starlette.types import Receive, Scope, Send
-
-PREFIX = "/dedupe-people"
-"""Where the application is mounted, below the root of Airflow's UI."""
 
 REPORT_HEADERS = {
     # The report is a page of its own that needs neither scripts nor anything from elsewhere.
     "Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'",
     "Cache-Control": "no-store",
 }
-
-
-async def pages(scope: "Scope", receive: "Receive", send: "Send") -> None:
-    """The application as ASGI; it is built when the first request comes."""
-    await make_app()(scope, receive, send)
 
 
 @cache

@@ -84,12 +84,3 @@ def least_step(term, prefix, needed):
         else:
             high = middle
     return low
-
-
-@compiled
-def step_above(term, prefix):
-    """The lowest step of shares with which a pair may contribute more than the curve's least; LAST_STEP + 1 if none."""
-    step = 0
-    while step <= LAST_STEP and term.most[prefix, step] <= term.log_odds[0]:
-        step += 1
-    return step

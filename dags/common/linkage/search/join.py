@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.linkage.model import Floats
-from common.linkage.search.bounds import Term, contribution, least_step, step_above
+from common.linkage.search.bounds import Term, contribution, least_step
 from common.linkage.search.compiled import compiled, inlined, merged, popcount
 from common.linkage.search.jaro_winkler import (
     Prepared,
@@ -176,7 +176,6 @@ class Workspace(NamedTuple):
         word_masks: for words.
         best: see `tokens.words_similarity`.
         numbers_most: what numbers contribute at most, by `numbers_known`.
-        rising: the lowest step of shares, by prefix, from which the follower may contribute more than its least.
         work: what was done, by `SCANNED` and the others; int64.
     """
 
@@ -189,7 +188,6 @@ class Workspace(NamedTuple):
     word_masks: npt.NDArray[np.uint64]
     best: Floats
     numbers_most: Floats
-    rising: npt.NDArray[np.int64]
     work: npt.NDArray[np.int64]
 
 
@@ -239,9 +237,7 @@ def workspace(step):
     )
     places = np.empty(records, np.int64)
     survivors = Survivors(places, np.empty(records), np.empty(records), np.empty(records, np.int64))
-    numbers, rising = step.address.numbers, np.empty(5, np.int64)
-    for prefix in range(5):
-        rising[prefix] = step_above(step.follower, prefix)
+    numbers = step.address.numbers
     return Workspace(
         similar,
         spans,
@@ -252,7 +248,6 @@ def workspace(step):
         masks.copy(),
         np.empty(longest),
         np.array([numbers.log_odds[0], numbers.log_odds[-1], numbers.missing]),
-        rising,
         np.zeros(WORK, np.int64),
     )
 
@@ -289,7 +284,7 @@ def follow(pair, near, step, room):
     value, missing = value_of(step.left.follower, other), follower.missing if goal.missing else -np.inf
     signature, prefix, share, length = left.signature[pair], left.prefix[pair], left.share[pair], len(value)
     data, start = step.right.follower.values.data, step.right.follower.values.start
-    prepared, steps, count = prepare(room.masks, value), np.empty(5, np.int64), 0
+    prepared, count = prepare(room.masks, value), 0
     for n in range(KINDS_COUNT * near):
         known, kind = room.similar.log_odds[n // KINDS_COUNT], n % KINDS_COUNT
         group = KINDS_COUNT * room.similar.codes[n // KINDS_COUNT] + kind
@@ -299,8 +294,6 @@ def follow(pair, near, step, room):
         needed = goal.least - known - goal.address_most[left_kind, kind]
         if first >= last or needed > follower.best or needed >= goal.follower_below:
             continue
-        for same in range(5):
-            steps[same] = least_step(follower, same, needed)
         work[LEADERS] += 1
         work[NAME_PAIRS] += last - first
         for k in range(first, last):
@@ -308,14 +301,11 @@ def follow(pair, near, step, room):
             if not is_missing and right.follower[k] != missing_other:
                 same = common_prefix(prefix, right.prefix[k])
                 matches = length - np.int64(popcount(signature & ~right.signature[k]))
-                most_step = shares_step(matches, share, right.share[k])
-                if most_step < steps[same]:
-                    continue
-                gained = follower.log_odds[0]
-                if most_step >= room.rising[same]:
+                gained = follower.most[same, shares_step(matches, share, right.share[k])]
+                if gained >= needed and gained > follower.log_odds[0]:
                     work[COMPARED] += 1
-                    j = right.follower[k]
-                    alike = similarity_at_least(prepared, data, start[j], start[j + 1], same, steps[same])
+                    j, least = right.follower[k], least_step(follower, same, needed)
+                    alike = similarity_at_least(prepared, data, start[j], start[j + 1], same, least)
                     gained = contribution(follower, alike)
             if needed <= gained < goal.follower_below:
                 spans.begin[count], spans.end[count] = right.record_start[k], right.record_start[k + 1]

@@ -58,7 +58,7 @@ from common.linkage.search.words import NOT_COMPARED, alike_words
 
 COSTS: Floats = np.zeros(WORK)
 """What one unit of each kind of work takes, in ns on one core; rough figures, which only have to rank the plans."""
-COSTS[[SCANNED, VALUES_COMPARED, LEADERS, NAME_PAIRS, RECORDS, COMPARED]] = 1, 60, 50, 5, 8, 60
+COSTS[[SCANNED, VALUES_COMPARED, LEADERS, NAME_PAIRS, RECORDS, COMPARED]] = 1, 60, 30, 5, 8, 60
 
 SAMPLE, SMALLEST_SAMPLE, SAMPLED_SHARE = 60, 8, 0.1
 """Left records on which a pass is measured beforehand: at most, at least, and as a share of all."""

@@ -178,6 +178,40 @@ def test_every_plan_finds_all_pairs(share: float, only_scanning_costs: bool, mon
     assert by_number or not only_scanning_costs or share in (0, 1)  # there numbers save no scanning
 
 
+@pytest.mark.parametrize("share", plan.SPLITS)
+def test_a_leader_need_not_contribute_more_than_it_must(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs with all else equal but one name, at thresholds exactly at their scores: nothing is left to spare."""
+    monkeypatch.setattr(plan, "SPLITS", (share,))
+    first_names, last_names = ("anna", "anne", "ann", "bert", None), ("lindqvist", "lindquist", "lopez", None)
+    table = columns([(first, last, "12 oak st salem") for first in first_names for last in last_names])
+    pairs = exhaustive(table, table, STARTING_MODEL, 1e-300)
+    for at in sorted({pair["score"] for pair in pairs}):
+        expected = [pair for pair in pairs if pair["score"] >= at]
+        assert candidate_pairs(table, table, STARTING_MODEL, at).to_pylist() == expected
+
+
+def test_addresses_need_not_contribute_more_than_they_must() -> None:
+    """Equal names and addresses that share their beginning, in either order, at thresholds at their scores."""
+    curves = {name: Curve((0.0, 1.0), (0.0, 6.0)) for name in ("first_name", "last_name", "address")}
+    model = LinkageModel(-15.0, curves, swapped=-1.0, accept_at=0.9, review_at=0.5, margin=0.0)
+    addresses = ("oaks lane dover", "oaks lane salem", "salem oaks lane", "oaks road dover", "elm hill", "oaks")
+    table = columns([("anna", "li", address) for address in addresses])
+    pairs = exhaustive(table, table, model, 1e-300)
+    for at in sorted({pair["score"] for pair in pairs}):
+        expected = [pair for pair in pairs if pair["score"] >= at]
+        assert candidate_pairs(table, table, model, at).to_pylist() == expected
+
+
+def test_a_record_that_is_passed_over_is_not_taken_for_looked_up() -> None:
+    """Swapped names need all four; here the first record with a leader lacks the other name, and the next has it."""
+    curves = {"first_name": Curve((0.0, 1.0), (-6.0, 4.0), missing=-3.0), "last_name": Curve((0.0,), (-1.0,), -3.0)}
+    model = LinkageModel(-1.0, curves, swapped=-0.5, accept_at=0.9, review_at=0.5, margin=0.0)
+    table = columns([("11", None, "11"), ("11", "11", None), ("1", "11", None)])
+    found = candidate_pairs(table, None, model, 0.6).to_pylist()
+    assert found == exhaustive(table, None, model, 0.6)
+    assert [pair["swapped"] for pair in found] == [True]
+
+
 @pytest.mark.parametrize("at", [0.3, 0.9, 0.98])
 def test_fields_as_long_as_validation_lets_through(at: float) -> None:
     """Names and addresses of a thousand characters, of few long words, many short ones, and many that are alike."""

@@ -202,13 +202,15 @@ def test_addresses_need_not_contribute_more_than_they_must() -> None:
         assert candidate_pairs(table, table, model, at).to_pylist() == expected
 
 
-def test_a_record_that_is_passed_over_is_not_taken_for_looked_up() -> None:
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_record_that_is_passed_over_is_not_taken_for_looked_up(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Swapped names need all four; here the first record with a leader lacks the other name, and the next has it."""
+    monkeypatch.setattr(plan, "SPLITS", (share,))
     curves = {"first_name": Curve((0.0, 1.0), (-6.0, 4.0), missing=-3.0), "last_name": Curve((0.0,), (-1.0,), -3.0)}
     model = LinkageModel(-1.0, curves, swapped=-0.5, accept_at=0.9, review_at=0.5, margin=0.0)
     table = columns([("11", None, "11"), ("11", "11", None), ("1", "11", None)])
-    found = candidate_pairs(table, None, model, 0.6, Budget(cores=1)).to_pylist()
-    assert found == exhaustive(table, None, model, 0.6)
+    found = candidate_pairs(table, None, model, 0.7, Budget(cores=1)).to_pylist()
+    assert found == exhaustive(table, None, model, 0.7)
     assert [pair["swapped"] for pair in found] == [True]
 
 

@@ -89,15 +89,18 @@ _PLAIN = {
 
 
 @contextmanager
-def writing(patience: timedelta = LOCK_TIMEOUT) -> Iterator[Transaction]:
+def writing(patience: timedelta | None = None) -> Iterator[Transaction]:
     """A transaction during which other writers to people wait; readers go on.
 
+    Args:
+        patience: how long to wait for other writers; `LOCK_TIMEOUT` unless given.
+
     Raises:
-        PeopleDbUnreachable: no connection, it was lost, or others have been writing for longer than `patience`.
+        PeopleDbUnreachable: no connection, it was lost, or others have been writing for longer than that.
         PeopleDbError: as `transaction`.
     """
     with transaction() as connection:
-        milliseconds = str(int(patience.total_seconds() * 1000))
+        milliseconds = str(int((patience or LOCK_TIMEOUT).total_seconds() * 1000))
         connection.execute("SELECT set_config('lock_timeout', %s, true)", [milliseconds])
         connection.execute("LOCK TABLE people IN SHARE ROW EXCLUSIVE MODE")
         yield connection

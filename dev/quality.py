@@ -79,12 +79,8 @@ NEAR = 0.01
 LEAST_MEAN = 0.6
 """Pairs whose plain similarities have a lower mean are not looked at."""
 
-FLOORS = {"febrl1": 0.99, "febrl2": 0.975, "febrl3": 0.965, "febrl4": 0.99}
-"""F1 of the shipped model, accepted or in review: a little below what was reached. Below it, `make quality` fails.
-
-That of febrl3 was .97 until two people with clearly different first names in different houses stopped to be candidates.
-FEBRL replaces first names by others, as hardly any other data do, and so it loses some of its true pairs by that.
-"""
+FLOORS = {"febrl1": 0.99, "febrl2": 0.975, "febrl3": 0.97, "febrl4": 0.99}
+"""F1 of the shipped model, accepted or in review: a little below what was reached. Below it, `make quality` fails."""
 
 
 @dataclass(frozen=True)

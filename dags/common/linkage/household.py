@@ -22,15 +22,16 @@ OTHER_FIRST_NAME = 0.8
 
 SAME_LAST_NAME, SAME_NUMBERS, SAME_ADDRESS = 0.8, 0.5, 0.9
 """Relatives share a last name and a house: at least half of the numbers of the address, or where no numbers are
-given, the address as a whole."""
+given, the address as a whole. A last name that is missing may be the same one."""
 
 
 class Differences(NamedTuple):
     """Which pairs are two people, one flag a pair; no pair has both.
 
     Attributes:
-        household: they may be relatives: clearly different first names, but one last name in one house; or one says
-            that it is another generation (jr, sr, ii ...). Such a pair is never accepted as a duplicate.
+        household: they may be relatives: clearly different first names, but one last name, or one that is missing, in
+            one house; or one says that it is another generation (jr, sr, ii ...). Such a pair is never accepted as a
+            duplicate.
         apart: clearly different first names, and another last name or another house besides. Such a pair is no
             candidate at all.
     """
@@ -78,7 +79,8 @@ def clear_differences(
     differ[differ] = [first_names_differ(one, other) for one, other in names]
     numbers = vectors["address_numbers"]
     one_house = np.where(np.isnan(numbers), vectors["address"] >= SAME_ADDRESS, numbers >= SAME_NUMBERS)
-    relatives = differ & one_house & (vectors["last_name"] >= SAME_LAST_NAME)
+    other_last_name = vectors["last_name"] < SAME_LAST_NAME  # never where it is missing
+    relatives = differ & one_house & ~other_last_name
     generations = [left["generation_std"].take(left_rows), right["generation_std"].take(right_rows)]
     other_generation = pc.fill_null(pc.not_equal(*generations), False).to_numpy(zero_copy_only=False)
     household: Bools = relatives | other_generation

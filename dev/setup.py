@@ -1,4 +1,4 @@
-"""`make setup`: make .venv and install requirements.txt there, showing how far it is.
+"""`make setup`: make .venv and install requirements.txt and dev/requirements.txt there, showing how far it is.
 
 Runs on any Python 3.11 or newer, before there is any package.
 """
@@ -52,13 +52,12 @@ def main(venv: Path) -> int:
     """Make ``venv`` anew; returns pip's exit code."""
     subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
     total = sum("==" in line for line in (ROOT / "constraints.txt").read_text().splitlines())
+    files = ("-r", "requirements.txt", "-r", "dev/requirements.txt", "-c", "constraints.txt")
     progress, began = Progress(total), time.monotonic()
     # pip compiles to byte code whatever PYTHONDONTWRITEBYTECODE says; Airflow starts several times slower without.
     options = ["--disable-pip-version-check", "--progress-bar=off", "--no-input", "--compile"]
-    command = [str(venv / "bin/python"), "-u", "-m", "pip", "install", *options, "-r", "requirements.txt"]
-    with subprocess.Popen(
-        [*command, "-c", "constraints.txt"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as pip:
+    command = [str(venv / "bin/python"), "-u", "-m", "pip", "install", *options, *files]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         assert pip.stdout is not None  # noqa: S101 # it is a pipe
         for line in pip.stdout:
             progress.read(line)

@@ -65,7 +65,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of this checkout in an awkward place, sharing this interpreter's packages: try commands in it."""
     copy = tmp_path_factory.mktemp("checkout") / "with a space" / ("long" * 30)
     copy.mkdir(parents=True)
-    for part in ("dags", "dev", "plugins"):
+    for part in ("dags", "deploy", "dev", "plugins"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("Makefile", "airflow_settings.yaml", "constraints.txt", "requirements.txt"):
         shutil.copy(ROOT / part, copy)

@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from common import people_db, sources
 from common.errors import SourceError
-from common.linkage.batch import Effort, batch_pairs, certificate_of
+from common.linkage.batch import Effort, batch_pairs, certificate_of, mark_too_common
 from common.linkage.canary import Canaries, canary_records, judge_canaries
 from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL, LinkageModel
@@ -34,6 +34,7 @@ from common.settings import (
     EMBEDDED_PEOPLE_DB,
     MAX_ADDRESS_COMPARISONS,
     MAX_CANDIDATE_PAIRS,
+    MAX_CANDIDATES,
     PROGRESS_SECONDS,
     RUN_SLA,
 )
@@ -161,6 +162,7 @@ def compare_batch(records: pa.Table, model: Mapping[str, Any], shard: people_db.
             seed=_seed(run_id),
             budget=Budget(pairs=MAX_CANDIDATE_PAIRS, comparisons=MAX_ADDRESS_COMPARISONS),
             progress=_ProgressLog(),
+            candidates=MAX_CANDIDATES,
         ),
     )
     log.info("%s", certificate_of([pairs]))
@@ -211,7 +213,8 @@ def current_pairs(
     current, stale = people_db.changed_candidates(connection, shards[0]["snapshot"], pairs)
     if not current.num_rows and not len(stale):
         return pairs
-    fresh = batch_pairs(records, current, model, with_batch=False).cast(pairs.schema)
+    effort = Effort(candidates=MAX_CANDIDATES)
+    fresh = batch_pairs(records, current, model, with_batch=False, effort=effort).cast(pairs.schema)
     kept = np.delete(np.arange(len(pairs)), stale.to_numpy())
     return pa.concat_tables([pairs.take(kept), fresh])
 
@@ -260,11 +263,11 @@ def score_canaries(
 
 
 def decide_batch(records: pa.Table, model: Mapping[str, Any], pairs: Sequence[pa.Table]) -> pa.Table:
-    """Decisions about a batch by the pairs of all shards, see `decide`."""
-    linkage_model = LinkageModel.from_dict(model)
+    """Decisions about a batch by the pairs of all shards, see `decide`; none about records that are too common."""
+    linkage_model, found = LinkageModel.from_dict(model), pa.concat_tables(pairs)
     with people_db.transaction() as connection:
         known = _recognised(connection, records, _system(records), linkage_model)
-    return decide(records, pa.concat_tables(pairs), known, linkage_model)
+    return decide(mark_too_common(records, found, known, MAX_CANDIDATES), found, known, linkage_model)
 
 
 def load_batch(
@@ -325,6 +328,7 @@ def load_decided(
         standardise_people(connection)
         current = current_pairs(connection, records, model, pairs, shards)
         known = _recognised(connection, records, batch.system, model)
+        records = mark_too_common(records, current, known, MAX_CANDIDATES)
         if current is not pairs or known.num_rows:
             decisions = decide(records, current, known, model)
         return people_db.write_batch(connection, batch, records, decisions, model)

@@ -69,7 +69,10 @@ CERTIFIED_RECORDS = 5
 
 MAX_CANDIDATE_PAIRS = 5_000_000
 MAX_ADDRESS_COMPARISONS = 20_000_000_000
-"""Work of one `compare` beyond which it fails at once: usually a placeholder name in many records is the reason."""
+"""Work of one `compare` beyond which it gives up the records that have too many candidates, or fails."""
+
+MAX_CANDIDATES = 1_000
+"""Candidates of one record beyond which it goes to quarantine as `TOO_COMMON`: usually its name is a placeholder."""
 
 PROGRESS_SECONDS = 5
 """Pause between two progress lines of long work."""

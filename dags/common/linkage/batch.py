@@ -1,11 +1,13 @@
 """A batch against the table and against itself: candidate pairs by key instead of by row."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from random import Random
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,10 +16,10 @@ from common.linkage.certificate import Certificate, certify
 from common.linkage.comparison import comparison_vectors
 from common.linkage.household import clear_differences
 from common.linkage.model import COMPARISON_VECTOR, LinkageModel
-from common.linkage.search import Budget, Progress, candidate_pairs
+from common.linkage.search import Budget, CandidateExplosion, Progress, bounded_pairs, candidate_pairs
 from common.linkage.standardise import STANDARDISED
 from common.linkage.tables import PAIR_ENDS
-from common.linkage.validation import usable
+from common.linkage.validation import QuarantineReason, usable
 
 
 def copies(records: pa.Table) -> pa.Table:
@@ -64,11 +66,14 @@ class Effort:
         seed: draws those records.
         budget: limits of work and memory, see `candidate_pairs`.
         progress: told how far the search is, see `candidate_pairs`.
+        candidates: where the budget does not allow all pairs, records that have more of them are given up; if None,
+            nobody is.
     """
 
     certified: int = 0
     seed: int = 0
-    budget: Budget | None = None
+    budget: Budget = field(default_factory=Budget)
+    candidates: int | None = None
     progress: Callable[[Progress], None] = lambda _: None
 
 
@@ -87,10 +92,11 @@ def batch_pairs(
 
     Returns:
         `record_key`, then the columns `PAIR_ENDS` or `other_record_key` (the others are null; each pair of records
-        once), the comparison vector, `score`, and `household`: whether the pair may be two people of one household.
-        Pairs that are clearly two people (`clear_differences`) are left out. Records that say the same are compared as
-        one. Each has its pairs with people; of the batch it has the pair with the original alone, whatever that
-        scores. The certificate is the metadata, as JSON.
+        once), the comparison vector, `score`, `household`: whether the pair may be two people of one household, and
+        `left_out`. Pairs that are clearly two people (`clear_differences`) are left out, and those of records that were
+        given up. On request (`effort.candidates`) a row without other ends says how many of a record were.
+        Records that say the same are compared as one. Each has its pairs with people; of the batch it has the pair with
+        the original alone, whatever that scores. The certificate is the metadata, as JSON.
 
     Raises:
         MissedPairsError: the exhaustive comparison found a pair that the search had not.
@@ -105,21 +111,88 @@ def batch_pairs(
     left, right = records.select(STANDARDISED), people.select(STANDARDISED)
     if with_batch:
         right = pa.concat_tables([right, left.cast(right.schema)])
-    other = None if with_batch and not people.num_rows else right  # a table with itself is half the work
-    pairs = candidate_pairs(left, other, model, model.review_at, effort.budget, effort.progress)
-    to_certify = Random(effort.seed).sample(range(len(left)), min(effort.certified, len(left)))  # noqa: S311 - no secret
-    certificate = certify(to_certify, left, other, model, model.review_at, pairs)
+    alone = with_batch and not people.num_rows  # a table with itself is half the work
+    pairs, given_up = _found(left, None if alone else right, model, effort)
+    kept = np.setdiff1d(np.arange(len(left)), given_up).tolist()
+    to_certify = Random(effort.seed).sample(kept, min(effort.certified, len(kept)))  # noqa: S311 - no secret
+    certificate = certify(
+        to_certify, left, right if len(given_up) or not alone else None, model, model.review_at, pairs
+    )
     if certificate.missed:
         raise MissedPairsError(str(certificate))
     rows = (pairs["left_row"].to_numpy(), pairs["right_row"].to_numpy())
     vectors = {name: pairs[name].to_numpy() for name in COMPARISON_VECTOR}
     household, apart = clear_differences(left, right, *rows, vectors)
     pairs = pairs.append_column("household", pa.array(household))
-    pairs = pairs.filter(pa.array(~apart & ~(household & model.inserts_relatives)))
-    pairs = _by_key(pairs, records, people)
+    left_out = pa.array(apart | np.isin(rows[1] - people.num_rows, given_up))
+    pairs = _by_key(pairs.append_column("is_left_out", left_out), records, people)
+    pairs = _without_left_out(pairs, records["record_key"].take(given_up), effort.candidates)
     if same.num_rows:
         pairs = pa.concat_tables([pairs, *_pairs_of_copies(pairs, same, everybody, model, with_batch=with_batch)])
     return pairs.replace_schema_metadata({"certificate": json.dumps(asdict(certificate))})
+
+
+def _found(
+    left: pa.Table, right: pa.Table | None, model: LinkageModel, effort: Effort
+) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """The pairs of a search, by row, and the rows of records that were given up; None compares `left` with itself."""
+    try:
+        pairs = candidate_pairs(left, right, model, model.review_at, effort.budget, effort.progress)
+    except CandidateExplosion as error:
+        if effort.candidates is None or error.comparisons > effort.budget.comparisons:
+            raise
+        most = effort.candidates + 1  # a record of the batch comes near itself, too
+        return bounded_pairs(left, left if right is None else right, model, model.review_at, most, effort.budget)
+    return pairs, np.empty(0, np.int64)
+
+
+def _without_left_out(pairs: pa.Table, given_up: pa.Array, most: int | None) -> pa.Table:
+    """The pairs by key that are not left out, and how many of each record are; see `batch_pairs`."""
+    left_out, pairs = pairs.filter(pairs["is_left_out"]), pairs.filter(pc.invert(pairs["is_left_out"]))
+    pairs = pairs.drop_columns("is_left_out").append_column("left_out", pa.nulls(len(pairs), pa.int64()))
+    if most is None:
+        return pairs
+    keys = pc.value_counts(_both_ends(left_out).combine_chunks())
+    counts = dict(zip(keys.field("values").to_pylist(), keys.field("counts").to_pylist(), strict=True))
+    counts |= dict.fromkeys(given_up.to_pylist(), most + 1)
+    columns = {"record_key": pa.array(counts, pa.string()), "left_out": pa.array(counts.values(), pa.int64())}
+    return pa.concat_tables([pairs, pa.table(columns)], promote_options="default")
+
+
+def _both_ends(pairs: pa.Table) -> pa.ChunkedArray:
+    """The records of pairs: each as often as it is in one."""
+    ends = pa.chunked_array([*pairs["record_key"].chunks, *pairs["other_record_key"].chunks], pa.string())
+    return ends.drop_null()
+
+
+def mark_too_common(records: pa.Table, pairs: pa.Table, known: pa.Table, most: int) -> pa.Table:
+    """A batch, where records with more than `most` candidates are quarantined: nobody could choose among so many.
+
+    Candidates are the spellings of people, the waiting records and the other records of the batch that reach
+    `review_at`, relatives and people clearly apart among them. So they are counted alike, however the table is split.
+
+    Args:
+        records: a standardised batch.
+        pairs: of all shards, with what was left out, see `batch_pairs`.
+        known: records that were here before, schema `KNOWN`. Those that are certain stay, however many come near.
+        most: candidates.
+    """
+    same = copies(records)
+    of_copies = pc.or_(
+        pc.is_in(pairs["record_key"], same["record_key"]), pc.is_in(pairs["other_record_key"], same["record_key"])
+    )
+    compared = pairs.filter(pc.invert(of_copies))
+    counted = compared.filter(pc.is_null(compared["left_out"]))
+    counts = Counter(_both_ends(counted).to_pylist())
+    left_out = compared.filter(pc.is_valid(compared["left_out"])).select(["record_key", "left_out"])
+    for key, count in zip(*left_out.to_pydict().values(), strict=True):
+        counts[key] += count
+    common = {key for key, count in counts.items() if count > most}
+    common |= {row["record_key"] for row in same.to_pylist() if row["original_key"] in common}
+    common -= set(known.filter(known["certain"])["record_key"].to_pylist())
+    marks = pc.is_in(records["record_key"], pa.array(common, pa.string()))
+    reasons = pc.if_else(marks, pa.scalar(QuarantineReason.TOO_COMMON.value), records["quarantine_reason"])
+    return records.set_column(records.column_names.index("quarantine_reason"), "quarantine_reason", reasons)
 
 
 def _by_key(pairs: pa.Table, records: pa.Table, people: pa.Table) -> pa.Table:
@@ -137,7 +210,7 @@ def _by_key(pairs: pa.Table, records: pa.Table, people: pa.Table) -> pa.Table:
             "record_key": keys.take(pairs["left_row"]),
             **ends,
             "other_record_key": keys.take(pc.if_else(is_person, pa.scalar(None, pa.int64()), other_row)),
-            **{name: pairs[name] for name in (*COMPARISON_VECTOR, "score", "household")},
+            **{name: pairs[name] for name in (*COMPARISON_VECTOR, "score", "household", "is_left_out")},
         }
     )
 
@@ -153,7 +226,7 @@ def _pairs_of_copies(
     pairs: pa.Table, same: pa.Table, records: pa.Table, model: LinkageModel, *, with_batch: bool
 ) -> Iterator[pa.Table]:
     """The pairs of records that were not compared, since others say the same."""
-    with_people = pairs.filter(pc.is_null(pairs["other_record_key"]))
+    with_people = pairs.filter(pc.and_(pc.is_null(pairs["other_record_key"]), pc.is_null(pairs["left_out"])))
     of_originals = with_people.join(same.rename_columns(["copy", "record_key"]), "record_key", join_type="inner")
     of_originals = of_originals.drop("record_key").rename_columns({"copy": "record_key"})
     yield of_originals.select(pairs.column_names).cast(pairs.schema)
@@ -163,7 +236,7 @@ def _pairs_of_copies(
         twins = same.rename_columns(["other_record_key", "original_key"]).join(themselves, "original_key")
         twins = twins.rename_columns({"original_key": "record_key"})
         twins = twins.append_column("household", pa.repeat(False, len(twins)))
-        for field in PAIR_ENDS:
+        for field in (*PAIR_ENDS, pairs.schema.field("left_out")):
             twins = twins.append_column(field.name, pa.nulls(len(twins), field.type))
         yield twins.select(pairs.column_names).cast(pairs.schema)
 

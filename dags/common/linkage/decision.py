@@ -87,10 +87,15 @@ def decide(records: pa.Table, pairs: pa.Table, known: pa.Table, model: LinkageMo
         A table of schema `DECISIONS`, in the order of `records`.
     """
     usable = records.filter(pc.is_null(records["quarantine_reason"]))
+    pairs, known = _of_usable(pairs, usable), _of_usable(known, usable)
     within_batch = _pairs_within_batch(pairs)
     with_people = _pairs_with(pairs, known, "person_id", model)
     with_questions = _pairs_with(pairs, known, "question_id", model)
     groups = _groups(usable, within_batch, model.accept_at)
+    if model.inserts_relatives:
+        within_batch = within_batch[~within_batch["household"]]
+        with_people = _without_relatives(with_people, groups, "person_id")
+        with_questions = _without_relatives(with_questions, groups, "question_id")
     verdicts = _verdicts(groups, with_people, with_questions, model)
     verdicts = _with_neighbours(verdicts, groups, within_batch)
     decided = groups.merge(verdicts, on="group")
@@ -110,6 +115,22 @@ def decide(records: pa.Table, pairs: pa.Table, known: pa.Table, model: LinkageMo
     decided["margin"] = decided["margin"].replace(np.inf, np.nan)
     decided = decided.set_index("record_key").loc[usable["record_key"].to_pylist()].reset_index()
     return pa.Table.from_pandas(decided[DECISIONS.names], schema=DECISIONS, preserve_index=False)
+
+
+def _of_usable(rows: pa.Table, usable: pa.Table) -> pa.Table:
+    """Those pairs, or known records, that are about usable records alone."""
+    for name in {"record_key", "other_record_key"} & set(rows.column_names):
+        rows = rows.filter(pc.or_(pc.is_null(rows[name]), pc.is_in(rows[name], usable["record_key"])))
+    return rows
+
+
+def _without_relatives(pairs: pd.DataFrame, groups: pd.DataFrame, end: str) -> pd.DataFrame:
+    """The pairs of those candidates of a group that are not relatives by every spelling and every record.
+
+    Whoever is a relative by some alone is kept as one, so that somebody looks.
+    """
+    group = pairs["record_key"].map(groups.set_index("record_key")["group"])
+    return pairs[~pairs["household"].groupby([group, pairs[end]]).transform("all").astype(bool)]
 
 
 def _with_known_records(decided: pd.DataFrame, known: pa.Table) -> pd.DataFrame:

@@ -36,6 +36,8 @@ class QuarantineReason(StrEnum):
     """A field holds a NUL character, which Postgres cannot store as text."""
     NO_NAME = "NO_NAME"
     """First and last name are both missing after standardising."""
+    TOO_COMMON = "TOO_COMMON"
+    """More candidates come near than anybody could choose among, as with placeholders; see `batch.mark_too_common`."""
 
 
 def raw_json(fields: Mapping[str, object]) -> str:

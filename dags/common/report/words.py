@@ -28,6 +28,7 @@ QUARANTINE: Mapping[str, str] = {
     QuarantineReason.NOT_UTF8: "The row is not UTF-8 text.",
     QuarantineReason.NUL_BYTE: "A field holds a NUL character, which Postgres cannot store.",
     QuarantineReason.NO_NAME: "Neither first nor last name is left after cleaning.",
+    QuarantineReason.TOO_COMMON: "So many are like it that nobody could choose: mostly a placeholder, not a name.",
 }
 """By reason code of a row in quarantine."""
 

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -22,10 +22,14 @@ from common.errors import CandidateExplosion
 from common.linkage.comparison import COLUMNS, Rows, compared
 from common.linkage.model import LinkageModel
 from common.linkage.search.bounds import SLACK
-from common.linkage.search.join import FOUND, RECORDS, Pass, join
+from common.linkage.search.join import ANY_NUMBER, FOUND, RECORDS, Pass, join
 from common.linkage.search.plan import COSTS, Plan, Work, planned
 from common.linkage.search.segment import Segment
 from common.masking import masked
+
+HELD_PAIRS, MOST_PASSES = 4, 6
+"""Pairs that a pass of `bounded_pairs` holds before records are given up, for each that the budget allows: 16 bytes
+each. And how many passes a plan has at most: by number, by first and by last name, and all of them swapped."""
 
 PARTS, SHORTEST_PART = 16, 1e6
 """Parts of a pass for each core, and the least work in one, in ns."""
@@ -95,15 +99,11 @@ def candidate_pairs(
         CandidateExplosion: the budget does not allow it; raised before the work begins if a sample shows it.
         ValueError: a value is not ASCII, `at` is out of range, or a segment lacks the tokens that the model weighs.
     """
-    if not 0 < at < 1:
-        raise ValueError("the least match score must lie between 0 and 1")
     budget = budget or Budget()
-    lowest = at * (1 - 1e-15)  # the score itself is rounded too
-    least = math.log(lowest) - math.log1p(-lowest) - model.intercept - SLACK
-    with_tokens = any(_matters(model, name) for name in ("address_words", "address_numbers"))
-    ours = _encoded(left, with_tokens)
+    least = _least(model, at)
+    ours = _encoded(left, _with_tokens(model))
     found = [_scored(ours, ours, np.empty((0, 2), np.int64), model)]
-    for begin, theirs in _held(ours, right, with_tokens, budget.rows):
+    for begin, theirs in _held(ours, right, _with_tokens(model), budget.rows):
         try:
             rows = _find(ours, theirs, model, least, budget, progress)
         except _OverBudgetError as error:
@@ -113,6 +113,61 @@ def candidate_pairs(
         scored = scored.filter(pc.greater_equal(scored["score"], at))
         found.append(scored.set_column(1, "right_row", pc.add(scored["right_row"], begin)))
     return pa.concat_tables(found).sort_by([("left_row", "ascending"), ("right_row", "ascending")])
+
+
+def bounded_pairs(
+    left: pa.Table, right: pa.Table, model: LinkageModel, at: float, most: int, budget: Budget
+) -> tuple[pa.Table, Rows]:
+    """As `candidate_pairs` of two tables, but records that have more than `most` pairs are given up.
+
+    A placeholder such as `Test Test` makes millions of pairs, and would cost all other records theirs.
+
+    Args:
+        left: standardised records, as of `candidate_pairs`; so the others.
+        right: likewise.
+        model: likewise.
+        at: likewise.
+        most: pairs of one left record.
+        budget: limits of work and memory; that of pairs is for those that are returned.
+
+    Returns:
+        The pairs of all records that were not given up; and the rows of `left` that were, in ascending order.
+
+    Raises:
+        CandidateExplosion: the budget does not allow the pairs of the others either.
+    """
+    size = max(1, HELD_PAIRS * budget.pairs // (most + 1))
+    found, given_up = [np.empty((0, 2), np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(left), size):
+        rows, too_many = _bounded(left.slice(start, size), right, model, _least(model, at), most, budget)
+        found.append(rows + np.array([start, 0]))
+        given_up.append(too_many + start)
+        if sum(map(len, found)) > budget.pairs:
+            work = Work(0, 0, sum(map(len, found)))
+            raise _explosion(work, budget, frequent_names(left, right))
+    rows = np.concatenate(found)
+    pairs = compared(left.take(rows[:, 0]), right.take(rows[:, 1]), model)
+    pairs = pairs.add_column(0, "left_row", pa.array(rows[:, 0])).add_column(1, "right_row", pa.array(rows[:, 1]))
+    return pairs.filter(pc.greater_equal(pairs["score"], at)), np.concatenate(given_up)
+
+
+def _bounded(
+    left: pa.Table, right: pa.Table, model: LinkageModel, least: float, most: int, budget: Budget
+) -> tuple[Rows, Rows]:
+    """Row pairs of the left records that have no more than `most`, as of `_find`; and the rows of the others."""
+    ours, counts, found = Segment.of(left, _with_tokens(model)), np.zeros(len(left), np.int64), []
+    # A record may have its pairs in each of several passes.
+    generous = replace(budget, pairs=MOST_PASSES * HELD_PAIRS * budget.pairs)
+    for begin, theirs in _held(ours, right, _with_tokens(model), budget.rows):
+        try:
+            rows = _find(ours, theirs, model, least, generous, lambda _: None, most)
+        except _OverBudgetError as error:
+            raise _explosion(error.work, budget, frequent_names(left, right)) from None
+        counts += np.bincount(rows[:, 0], minlength=len(left))
+        found.append(rows + np.array([0, begin]))
+    together = np.concatenate([np.empty((0, 2), np.int64), *found])
+    together = together[np.lexsort(together.T[::-1])]
+    return together[counts[together[:, 0]] <= most], np.flatnonzero(counts > most)
 
 
 def frequent_names(left: pa.Table, right: pa.Table, most: int = 3) -> list[tuple[str | None, str | None, int]]:
@@ -145,6 +200,18 @@ def _explosion(work: Work, budget: Budget, frequent: list[tuple[str | None, str 
         comparisons=comparisons,
         frequent=frequent,
     )
+
+
+def _least(model: LinkageModel, at: float) -> float:
+    """The log-odds, without the intercept, that pairs with a match score of `at` reach."""
+    if not 0 < at < 1:
+        raise ValueError("the least match score must lie between 0 and 1")
+    lowest = at * (1 - 1e-15)  # the score itself is rounded too
+    return math.log(lowest) - math.log1p(-lowest) - model.intercept - SLACK
+
+
+def _with_tokens(model: LinkageModel) -> bool:
+    return any(_matters(model, name) for name in ("address_words", "address_numbers"))
 
 
 def _matters(model: LinkageModel, name: str) -> bool:
@@ -185,16 +252,18 @@ def _find(
     least: float,
     budget: Budget,
     progress: Callable[[Progress], None],
+    most: int = ANY_NUMBER,
 ) -> Rows:
     """Row pairs of at least `least` log-odds, without the intercept: n x 2, and a few more that the reference drops.
 
-    Each comes once, in ascending order; if `right` is `left`, the lower row first.
+    Each comes once, in ascending order; if `right` is `left`, the lower row first. Of a left record that has more than
+    `most`, at least one more than that is returned.
     """
     plan = planned(left, right, model, least, budget.cores)
     expected = plan.work()
-    if expected.comparisons > budget.comparisons or expected.pairs > budget.pairs:
+    if expected.comparisons > budget.comparisons or (most == ANY_NUMBER and expected.pairs > budget.pairs):
         raise _OverBudgetError(expected)
-    rows = _run(plan, expected, budget, progress)
+    rows = _run(plan, expected, budget, progress, most)
     if right is left:
         rows = np.sort(rows[rows[:, 0] != rows[:, 1]], axis=1)
     return np.column_stack(np.divmod(np.unique(rows[:, 0] * len(right) + rows[:, 1]), max(len(right), 1)))
@@ -227,8 +296,8 @@ def _parts(plan: Plan, cores: int) -> list[_Part]:
     return parts
 
 
-def _run(plan: Plan, expected: Work, budget: Budget, progress: Callable[[Progress], None]) -> Rows:
-    """Do the passes in parts, on all threads."""
+def _run(plan: Plan, expected: Work, budget: Budget, progress: Callable[[Progress], None], most: int) -> Rows:
+    """Do the passes in parts, on all threads; `most` as of `_find`."""
     parts = _parts(plan, budget.cores)
     found, comparisons, pairs, share, shown = [np.empty((0, 2), np.int64)], 0, 0, 0.0, 0.0
 
@@ -239,7 +308,8 @@ def _run(plan: Plan, expected: Work, budget: Budget, progress: Callable[[Progres
     report(0.0)
     with ThreadPoolExecutor(budget.cores) as pool:
         waiting = {
-            pool.submit(join, part.begin, part.end, part.step, budget.comparisons, budget.pairs): part for part in parts
+            pool.submit(join, part.begin, part.end, part.step, budget.comparisons, budget.pairs, most): part
+            for part in parts
         }
         for future in as_completed(waiting):
             rows, done = future.result()

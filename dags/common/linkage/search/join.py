@@ -55,6 +55,9 @@ KINDS_COUNT = len(KINDS)
 ANY, ASCENDING, ONCE = range(3)
 """Which pairs of a table with itself a pass looks at: both orders, left row < right row, or either order once."""
 
+ANY_NUMBER = 2**62
+"""No limit for the pairs of one left record."""
+
 SCANNED, VALUES_COMPARED, LEADERS, NAME_PAIRS, RECORDS, COMPARED, FOUND, WORK = range(8)
 """Places in the work of a join, and how many there are: distinct values looked at and compared, similar leaders,
 name pairs and pairs of records looked at, comparisons of texts, pairs found."""
@@ -192,11 +195,11 @@ class Workspace(NamedTuple):
 
 
 @compiled
-def join(begin, end, step, most_records, most_found):
+def join(begin, end, step, most_records, most_found, most_of_one):
     """Pairs of rows (n x 2) of the left name pairs from `begin` to `end` that may reach the goal of a `Pass`; the work.
 
     Stops early, with the work done so far, soon after it has looked at `most_records` pairs of records or found
-    `most_found`.
+    `most_found`. Of a left record that has more than `most_of_one` pairs, one pair more than that is kept.
     """
     left, near, spans, sought = step.left.ordered, 0, 0, -1
     no_leader, no_follower = missing_code(step.left.leader), missing_code(step.left.follower)
@@ -213,6 +216,7 @@ def join(begin, end, step, most_records, most_found):
                 near, sought = similar_leaders(leader, step, room), leader
             spans = follow(pair, near, step, room)
         for place in range(left.record_start[pair], left.record_start[pair + 1]):
+            before = room.work[FOUND]
             if step.by_number:
                 row = left.rows[place]
                 for number in number_code[number_start[row] : number_start[row + 1]]:
@@ -220,6 +224,11 @@ def join(begin, end, step, most_records, most_found):
                     found = compare_addresses(place, spans, step, room, found)
             elif spans:
                 found = compare_addresses(place, spans, step, room, found)
+            if room.work[FOUND] - before > most_of_one:
+                others = np.unique(found[before : room.work[FOUND], 1])  # found once for each number that is shared
+                kept = min(len(others), most_of_one + 1)
+                found[before : before + kept, 1] = others[:kept]
+                room.work[FOUND] = before + kept
             if room.work[RECORDS] > most_records or room.work[FOUND] > most_found:
                 return found[: room.work[FOUND]], room.work
     return found[: room.work[FOUND]], room.work

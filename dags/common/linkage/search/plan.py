@@ -27,6 +27,7 @@ from common.linkage.model import Floats, LinkageModel
 from common.linkage.search.bounds import term
 from common.linkage.search.join import (
     ANY,
+    ANY_NUMBER,
     ASCENDING,
     COMPARED,
     FOUND,
@@ -261,7 +262,7 @@ class _Planner:
             # the numbers of name pairs, on which ONCE depends, are others in a sample
             goal = step.goal._replace(order=min(step.goal.order, ASCENDING))
             part = step._replace(left=step.left._replace(ordered=sample), goal=goal)
-            _, work = join(0, len(sample.leader), part, MOST_SAMPLED_RECORDS, MOST_SAMPLED_PAIRS)
+            _, work = join(0, len(sample.leader), part, MOST_SAMPLED_RECORDS, MOST_SAMPLED_PAIRS, ANY_NUMBER)
             done, seen, distinct = done + work, seen + len(sample.rows), distinct + _distinct(sample)
             total = done * (len(whole.rows) / seen)
             total[[SCANNED, VALUES_COMPARED]] = done[[SCANNED, VALUES_COMPARED]] * (_distinct(whole) / distinct)

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from common.linkage.batch import batch_pairs
+import pyarrow.compute as pc
+import pytest
+from common.linkage.batch import Effort, batch_pairs, mark_too_common
 from common.linkage.comparison import comparison_vectors, numbers_similarity, words_similarity
+from common.linkage.decision import KNOWN
 from common.linkage.household import clear_differences
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL
+from common.linkage.search import Budget, CandidateExplosion
 from common.linkage.standardise import STANDARDISED
 from common.linkage.validation import usable
-from hypothesis import example, given, settings
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 from jellyfish import jaro_winkler_similarity
 
@@ -162,13 +166,85 @@ def test_the_order_of_the_rows_does_not_matter(records: list[Person], people: li
     assert found(batch_pairs(backwards, everybody, MODEL, with_batch=True)) == expected
 
 
-def test_relatives_are_candidates_unless_the_model_inserts_them() -> None:
+def test_relatives_are_candidates_whatever_the_model_does_with_them() -> None:
+    """Where it inserts relatives, `decide` still has to know who is one."""
     records = batch([("laura", "smith", "12 main st")], set())
     people = existing([("david", "smith", "12 main st"), ("laura", "smith", "12 main st")])
-    pairs = batch_pairs(records, people, MODEL, with_batch=False)
-    assert dict(zip(pairs["person_id"].to_pylist(), pairs["household"].to_pylist(), strict=True)) == {
-        2**60: True,
-        2**60 + 7: False,
-    }
-    inserting = batch_pairs(records, people, replace(MODEL, inserts_relatives=True), with_batch=False)
-    assert inserting["person_id"].to_pylist() == [2**60 + 7]
+    for model in (MODEL, replace(MODEL, inserts_relatives=True)):
+        pairs = batch_pairs(records, people, model, with_batch=False)
+        assert dict(zip(pairs["person_id"].to_pylist(), pairs["household"].to_pylist(), strict=True)) == {
+            2**60: True,
+            2**60 + 7: False,
+        }
+
+
+# Too common -------------------------------------------------------------------------------------------------------
+
+
+def marked(records: pa.Table, *pairs: pa.Table, most: int, known: pa.Table | None = None) -> dict[str, str | None]:
+    known = KNOWN.empty_table() if known is None else known
+    table = mark_too_common(records, pa.concat_tables(pairs), known, most)
+    return dict(zip(table["record_key"].to_pylist(), table["quarantine_reason"].to_pylist(), strict=True))
+
+
+@settings(max_examples=60)
+@given(people_lists, people_lists, st.integers(1, 7), st.sampled_from([1, 2, 3]), st.integers(1, 40))
+def test_who_is_too_common_depends_neither_on_shards_nor_on_the_budget(
+    records: list[Person], people: list[Person], shards: int, most: int, budget: int
+) -> None:
+    table, everybody = batch(records, set()), existing(people)
+    unlimited = batch_pairs(table, everybody, MODEL, with_batch=True, effort=Effort(candidates=most))
+    expected = marked(table, unlimited, most=most)
+    size = max(1, -(-len(people) // shards))
+    limited = Effort(candidates=most, budget=Budget(pairs=budget))
+    try:
+        parts = [
+            batch_pairs(table, everybody.slice(start, size), MODEL, with_batch=start == 0, effort=limited)
+            for start in range(0, max(len(people), 1), size)
+        ]
+    except CandidateExplosion:
+        reject()  # there is not even room for the pairs of the others
+    assert marked(table, *parts, most=most) == expected
+    kept = {key for key, reason in expected.items() if reason is None}
+
+    def of_kept(*tables: pa.Table) -> dict[tuple[str, Any], float]:
+        pairs = pa.concat_tables(tables)
+        return {
+            pair: score
+            for pair, score in found(pairs.filter(pc.is_null(pairs["left_out"]))).items()
+            if {end for end in pair if isinstance(end, str)} <= kept
+        }
+
+    assert of_kept(*parts) == of_kept(unlimited), "nobody else has lost a pair"
+
+
+def test_a_placeholder_costs_itself_alone() -> None:
+    """The pairs of sixty of them are more than the budget allows."""
+    tests: list[Person] = [("test", "test", f"{number} main st troy") for number in range(60)]
+    others: list[Person] = [("ann", "smith", "12 main st"), ("anna", "smith", "12 main st")]
+    records = batch([*tests, *others], set())
+    effort = Effort(candidates=40, budget=Budget(pairs=100), certified=2)
+    with pytest.raises(CandidateExplosion):
+        batch_pairs(records, existing([]), MODEL, with_batch=True, effort=replace(effort, candidates=None))
+    pairs = batch_pairs(records, existing([]), MODEL, with_batch=True, effort=effort)
+    reasons = marked(records, pairs, most=40)
+    assert [key for key, reason in reasons.items() if reason is None] == ["r60", "r61"]
+    assert found(pairs.filter(pc.is_null(pairs["left_out"]))).keys() == {("r60", "r61")}
+
+
+def test_the_limit_itself_is_not_too_common_and_copies_share_their_original_s_fate() -> None:
+    tests: list[Person] = [("test", "test", f"{number} main st troy") for number in range(5)]
+    records = batch([*tests, tests[0], tests[0]], set())
+    pairs = batch_pairs(records, existing([]), MODEL, with_batch=True, effort=Effort(candidates=3))
+    assert set(marked(records, pairs, most=4).values()) == {None}
+    assert set(marked(records, pairs, most=3).values()) == {"TOO_COMMON"}
+
+
+def test_who_was_here_before_is_never_too_common() -> None:
+    tests: list[Person] = [("test", "test", f"{number} main st troy") for number in range(5)]
+    records = batch(tests, set())
+    pairs = batch_pairs(records, existing([]), MODEL, with_batch=True, effort=Effort(candidates=3))
+    rows = [("r0", 7, None, "KNOWN_RECORD", True), ("r1", 7, None, "KNOWN_RECORD", False)]
+    columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), KNOWN.types, strict=True)]
+    reasons = marked(records, pairs, most=3, known=pa.table(columns, schema=KNOWN))
+    assert [key for key, reason in reasons.items() if reason is None] == ["r0"]

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -56,6 +57,15 @@ def known(**people: int) -> pa.Table:
     columns = [list(people), list(people.values()), [None] * len(people)]
     columns += [["KNOWN_RECORD"] * len(people), [True] * len(people)]
     return pa.table([pa.array(column, kind) for column, kind in zip(columns, KNOWN.types, strict=True)], schema=KNOWN)
+
+
+def decided_with_relatives(records: pa.Table, *rows: Pair, relatives: tuple[Pair, ...]) -> dict[str, dict[str, Any]]:
+    """As a model decides that inserts relatives without a question; `relatives` are pairs of a household."""
+    table = pairs(*rows, *relatives)
+    household = pa.array([False] * len(rows) + [True] * len(relatives))
+    table = table.set_column(table.column_names.index("household"), "household", household)
+    decisions = decide(records, table, known(), replace(STARTING_MODEL, inserts_relatives=True))
+    return {row["record_key"]: row for row in decisions.to_pylist()}
 
 
 def decided(records: pa.Table, *rows: Pair, **already: int) -> dict[str, dict[str, Any]]:
@@ -192,6 +202,25 @@ def test_a_new_record_near_one_in_review_waits_too() -> None:
     assert [rows[key]["decision"] for key in "abc"] == ["NEW", "REVIEW", "REVIEW"]
     assert (rows["c"]["survivor_key"], rows["c"]["matched_record_key"]) == ("a", "b")
     assert rows["b"]["question_key"] != rows["c"]["question_key"]
+
+
+def test_relatives_are_inserted_by_a_model_that_inserts_them() -> None:
+    rows = decided_with_relatives(batch("a", "b"), relatives=(("a", "b", SURE), ("a", 7, SURE)))
+    assert [outcome(rows[key]) for key in "ab"] == [("NEW", "NO_CANDIDATE", None)] * 2
+
+
+def test_a_record_between_two_relatives_joins_neither_though_the_model_inserts_relatives() -> None:
+    rows = decided_with_relatives(
+        batch("a", "b", "c"), ("a", "c", SURE), ("b", "c", SURE), relatives=(("a", "b", SURE),)
+    )
+    assert [rows[key]["decision"] for key in "abc"] == ["NEW", "NEW", "REVIEW"]
+
+
+def test_a_relative_by_one_spelling_of_a_person_is_asked_though_the_model_inserts_relatives() -> None:
+    rows = decided_with_relatives(batch("a"), ("a", 7, SURE), relatives=(("a", 7, LIKELY),))
+    assert outcome(rows["a"]) == ("REVIEW", "HOUSEHOLD", 7)
+    rows = decided_with_relatives(batch("a"), ("a", 8, SURE), relatives=(("a", 7, SURE),))
+    assert outcome(rows["a"]) == ("DUPLICATE", "MATCH", 8), "a relative by every spelling is nobody to ask about"
 
 
 def test_a_record_that_was_inserted_before_is_known_whatever_it_resembles() -> None:

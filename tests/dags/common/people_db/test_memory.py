@@ -142,6 +142,30 @@ def test_two_thousand_equal_rows_are_compared_once_and_all_counted(people_db: st
     assert spellings(people_db) == [], "no other spelling"
 
 
+def test_placeholders_go_to_quarantine_and_all_others_are_loaded(
+    people_db: str, incoming: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixty people called Test Test in one street are more pairs than the budget allows."""
+    monkeypatch.setattr(pipeline, "MAX_CANDIDATES", 40)
+    monkeypatch.setattr(pipeline, "MAX_CANDIDATE_PAIRS", 500)
+    tests: list[Row] = [(None, "Test", "Test", f"{number} Main Street, Troy, OH 45373") for number in range(60)]
+    numbers = load(incoming, ANN, *tests, ANN_TYPO, BOB, run_id="one")
+    assert counts(numbers) == (63, 60, 1, 0, 2)
+    assert database.quarantine_counts(numbers["batch_id"]) == {"TOO_COMMON": 60}
+    query = "SELECT raw->>'first_name', raw->>'address' FROM quarantine ORDER BY raw->>'address' LIMIT 1"
+    assert execute(people_db, query) == [("Test", "0 Main Street, Troy, OH 45373")]
+    assert load(incoming, *tests, BOB, ANN_TYPO, ANN, run_id="again") == numbers, "the same batch, in another order"
+
+
+def test_a_placeholder_that_became_too_common_while_it_was_compared(
+    people_db: str, incoming: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MAX_CANDIDATES", 4)
+    tests: list[Row] = [(None, "Test", "Test", f"{number} Main Street, Troy, OH 45373") for number in range(6)]
+    numbers = load(incoming, tests[0], BOB, meanwhile=lambda: insert(people_db, *tests[1:]))
+    assert counts(numbers) == (2, 1, 0, 0, 1)
+
+
 # Spellings --------------------------------------------------------------------------------------------------------
 
 

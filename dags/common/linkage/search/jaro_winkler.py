@@ -8,12 +8,13 @@ side, so one value may be prepared once (for every character a bit mask of its p
 others: a machine word then answers "first free equal one within the window" in four instructions.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from common.linkage.search.compiled import compiled, inlined, lowest_bit, popcount
+from common.linkage.search.compiled import compiled, inlined, lowest_bit, merged, popcount
 
 WORD = 64
 """Bits of a machine word: values with more characters take a slower path."""
@@ -103,23 +104,33 @@ def similarity_at_least(prepared, data, begin, end, prefix, least_step):
         prefix: what `common_prefix` says of the two.
         least_step: where the matching characters make less than this step, -1 may be returned, which is quicker.
     """
-    if max(len(prepared.value), end - begin) <= WORD:
-        alike = short_similarity(prepared, data, begin, end, prefix, least_step)
+    length, other_length = len(prepared.value), end - begin
+    if max(length, other_length) <= WORD:
+        fewest = fewest_matches(least_step, 1 / max(length, 1) + 1 / max(other_length, 1))
+        alike = short_similarity(prepared.masks, length, data, begin, other_length, prefix, fewest)
     else:
-        alike = long_similarity(prepared, data, begin, end, prefix)
+        alike = long_similarity(prepared.masks, prepared.value, data, begin, end, prefix)
     return alike
 
 
-@compiled
-def short_similarity(prepared, data, begin, end, prefix, least_step):
-    """As `similarity_at_least`, of two values of at most 64 characters."""
-    masks, length, other_length = prepared.masks, len(prepared.value), end - begin
+@inlined
+def fewest_matches(least_step, shares):
+    """The fewest matching characters of a step of `shares_step`; `shares` is the sum of what one is of each value."""
+    return math.ceil(least_step / (STEPS * shares) - 1e-9)
+
+
+@merged
+def short_similarity(masks, length, data, begin, other_length, prefix, fewest):
+    """As `similarity_with_matches`, of two values of at most 64 characters; the prepared one by masks and length.
+
+    Handing over the named tuple instead would count references to its arrays, on all cores, at each call.
+    """
     if length == 0 or other_length == 0:
         return 0.0
     reach = max(max(length, other_length) // 2 - 1, 0)
     matched, other_matched = _match(masks, data, begin, other_length, reach)
     matches = np.int64(popcount(matched))
-    if shares_step(matches, 1 / length, 1 / other_length) < least_step:
+    if matches < fewest:
         return -1.0
     transposed = _transposed(masks, data, begin, matched, other_matched)
     return _jaro_winkler(length, other_length, matches, transposed, prefix)
@@ -162,9 +173,9 @@ def _transposed(masks, data, begin, matched, other_matched):
 
 
 @compiled
-def long_similarity(prepared, data, begin, end, prefix):
+def long_similarity(masks, value, data, begin, end, prefix):
     """As `similarity_at_least`, of values of any length, by plain loops; the masks lend their flags, see `scratch`."""
-    masks, value, length = prepared.masks, prepared.value, end - begin
+    length = end - begin
     if len(value) == 0 or length == 0:
         return 0.0
     taken, matched = 256, 256 + len(value)

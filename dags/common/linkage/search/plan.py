@@ -55,11 +55,11 @@ from common.linkage.search.segment import (
     some_of,
 )
 from common.linkage.search.tokens import same_numbers
-from common.linkage.search.words import NOT_COMPARED, alike_words
+from common.linkage.search.words import NOT_COMPARED, AlikeWords, alike_words
 
 COSTS: Floats = np.zeros(WORK)
 """What one unit of each kind of work takes, in ns on one core; rough figures, which only have to rank the plans."""
-COSTS[[SCANNED, VALUES_COMPARED, LEADERS, NAME_PAIRS, RECORDS, COMPARED]] = 1, 60, 30, 5, 8, 60
+COSTS[[SCANNED, VALUES_COMPARED, LEADERS, NAME_PAIRS, RECORDS, COMPARED]] = 0.5, 30, 30, 5, 8, 60
 
 SAMPLE, SMALLEST_SAMPLE, SAMPLED_SHARE = 60, 8, 0.1
 """Left records on which a pass is measured beforehand: at most, at least, and as a share of all."""
@@ -101,6 +101,10 @@ class Plan(NamedTuple):
         """In ns on one core."""
         return float(sum(work @ COSTS for work in self.works))
 
+    def comparing(self) -> float:
+        """The part of it that comparisons of texts take, some of which a bound for words saves."""
+        return float(sum(work[COMPARED] for work in self.works) * COSTS[COMPARED])
+
     def work(self) -> Work:
         """What all passes take together."""
         total = sum(self.works, np.zeros(WORK))
@@ -137,22 +141,26 @@ def planned(left: Segment, right: Segment, model: LinkageModel, least: float, co
         least: what a pair must reach.
         cores: threads to use.
     """
-    return _Planner(left, right, model, least, cores).plan()
+    planner = _Planner(left, right, model, least)
+    plan = planner.plan()
+    worthwhile = (
+        plan.comparing() > left.encoded.distinct_words.missing * right.encoded.distinct_words.missing * COSTS[SCANNED]
+    )
+    if not (planner.address.words.matters and worthwhile):
+        return plan
+    return planner.with_words(plan, alike_words(left.encoded.distinct_words, right.encoded.distinct_words, cores))
 
 
 class _Planner:
     """The passes that may be chosen from, for two tables or for one with itself."""
 
-    def __init__(self, left: Segment, right: Segment, model: LinkageModel, least: float, cores: int) -> None:
+    def __init__(self, left: Segment, right: Segment, model: LinkageModel, least: float) -> None:
         self.left, self.right, self.within = left.encoded, right.encoded, right is left
         self.first, self.last = term(model.curve("first_name")), term(model.curve("last_name"))
         self.address = AddressTerms(
             *(term(model.curve(name)) for name in ("address", "address_words", "address_numbers"))
         )
         self.least, self.swapped = least, model.swapped
-        self.alike = NOT_COMPARED
-        if self.address.words.matters:
-            self.alike = alike_words(self.left.distinct_words, self.right.distinct_words, cores)
         self.longest = max(left.longest(), right.longest())
         self.measured: dict[str, list[Ordered]] = {}
 
@@ -167,6 +175,11 @@ class _Planner:
         for arrangement in (straight, crossed):
             plan |= self._arranged(arrangement)
         return plan
+
+    def with_words(self, plan: Plan, alike: AlikeWords) -> Plan:
+        """The passes of a plan with a bound for the words of two addresses."""
+        passes = [step._replace(alike=alike) for step in plan.passes]
+        return Plan(passes, [self._measure(step, math.inf) for step in passes])
 
     def _arranged(self, arrangement: _Arrangement) -> Plan:
         """All pairs by their names; or those that share a number, and the others by their names, if that is cheaper."""
@@ -237,7 +250,7 @@ class _Planner:
             goal=Goal(arrangement.least, leader_least, follower_below, address_most, not arrangement.swapped, order),
             by_number=False,
             same_number=np.empty(0, np.int64),
-            alike=self.alike,
+            alike=NOT_COMPARED,
             longest=self.longest,
         )
 

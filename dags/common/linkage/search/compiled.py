@@ -6,6 +6,7 @@ read-only arrays for another type and would compile everything twice.
 """
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,11 @@ if not _config.CACHE_DIR:
     # the code is kept under the contents of all files here: an update of any of them compiles anew.
     _here = Path(__file__).parent
     _sources = b"".join(path.read_bytes() for path in sorted(_here.glob("*.py")))
-    _config.CACHE_DIR = str(_here / "__pycache__" / f"compiled-{hashlib.sha256(_sources).hexdigest()[:12]}")
+    _folder = _here / "__pycache__" / f"compiled-{hashlib.sha256(_sources).hexdigest()[:12]}"
+    _config.CACHE_DIR = str(_folder)
+    for _older in _here.glob("__pycache__/compiled-*"):
+        if _older != _folder:
+            shutil.rmtree(_older, ignore_errors=True)
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -61,6 +61,9 @@ COSTS: Floats = np.zeros(WORK)
 """What one unit of each kind of work takes, in ns on one core; rough figures, which only have to rank the plans."""
 COSTS[[SCANNED, VALUES_COMPARED, LEADERS, NAME_PAIRS, RECORDS, COMPARED]] = 0.5, 30, 30, 5, 8, 60
 
+WORD_PAIR = 0.5
+"""What it takes to see whether two words are alike, likewise."""
+
 SAMPLE, SMALLEST_SAMPLE, SAMPLED_SHARE = 60, 8, 0.1
 """Left records on which a pass is measured beforehand: at most, at least, and as a share of all."""
 
@@ -143,12 +146,11 @@ def planned(left: Segment, right: Segment, model: LinkageModel, least: float, co
     """
     planner = _Planner(left, right, model, least)
     plan = planner.plan()
-    worthwhile = (
-        plan.comparing() > left.encoded.distinct_words.missing * right.encoded.distinct_words.missing * COSTS[SCANNED]
-    )
-    if not (planner.address.words.matters and worthwhile):
+    words, other_words = left.encoded.distinct_words, right.encoded.distinct_words
+    pays = plan.comparing() > words.missing * other_words.missing * WORD_PAIR
+    if not (planner.address.words.matters and pays):
         return plan
-    return planner.with_words(plan, alike_words(left.encoded.distinct_words, right.encoded.distinct_words, cores))
+    return planner.with_words(plan, alike_words(words, other_words, cores))
 
 
 class _Planner:

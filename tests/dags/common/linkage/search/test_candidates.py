@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from common.linkage.search.segment import Segment
 from common.linkage.standardise import MAX_FIELD_CHARACTERS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _words_always_bounded() -> Iterator[None]:
+    """Of tables as small as these no bound for words would pay; all tests but one are to have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "WORD_PAIR", -1.0)
+        yield
+
 
 NAMES = ("first_name_std", "last_name_std", "address_std")
 
@@ -245,6 +255,18 @@ def test_what_words_and_numbers_add_is_never_taken_for_granted(words: Curve, num
     table = columns([("ann", "lee", address) for address in addresses] + [("bob", "ray", addresses[0])])
     for at in np.linspace(0.02, 0.999, 60):
         assert candidate_pairs(table, table, model, float(at)).to_pylist() == exhaustive(table, table, model, float(at))
+
+
+def test_words_are_bounded_where_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nowhere else; the pairs are the same."""
+    left, right = crowd(60, "abcd", seed=3), crowd(70, "abcd", seed=4)
+    expected, bounded = exhaustive(left, right, STARTING_MODEL, 0.1), set()
+    for pair_of_words in (0.5, 1e9):
+        monkeypatch.setattr(plan, "WORD_PAIR", pair_of_words)
+        assert candidate_pairs(left, right, STARTING_MODEL, 0.1).to_pylist() == expected
+        planned = plan.planned(Segment.of(left), Segment.of(right), STARTING_MODEL, 5.0, 1)
+        bounded.add((pair_of_words, all(len(step.alike.start) > 1 for step in planned.passes)))
+    assert bounded == {(0.5, True), (1e9, False)}
 
 
 @proof

@@ -11,7 +11,8 @@ from common.linkage.search.jaro_winkler import (
     long_similarity,
     prepare,
     scratch,
-    short_similarity,
+    shares_step,
+    similarity_at_least,
 )
 from common.linkage.search.text import ordered_words, texts
 from hypothesis import given, settings
@@ -35,9 +36,9 @@ def compiled_similarities(one: str, other: str) -> list[float]:
     prefix = common_prefix(values.prefix[0], values.prefix[1])
     prepared = prepare(masks, values.data[: values.start[1]])
     place = values.data, values.start[1], values.start[2], prefix
-    results = [long_similarity(prepared, *place)]
+    results = [long_similarity(prepared.masks, prepared.value, *place)]
     if max(len(one), len(other)) <= 64:
-        results.append(short_similarity(prepared, *place, 0))
+        results.append(similarity_at_least(prepared, *place, 0))
     clear(prepared)
     assert not masks[:256].any()
     return results
@@ -74,9 +75,14 @@ def test_similarity_that_cannot_reach_a_step_is_cut_short_and_others_are_not(one
     prefix = common_prefix(values.prefix[0], values.prefix[1])
     prepared = prepare(scratch(12), values.data[: values.start[1]])
     for step in range(0, LAST_STEP + 2, 16):
-        found = short_similarity(prepared, values.data, values.start[1], values.start[2], prefix, step)
+        found = similarity_at_least(prepared, values.data, values.start[1], values.start[2], prefix, step)
         exact = jaro_winkler_similarity(one, other)
         assert found == exact or (found == -1 and (step > LAST_STEP or exact <= HIGHEST[prefix, step]))
+
+
+def test_more_matches_than_characters_are_still_a_step() -> None:
+    """As signatures may say of a long value and a short one; without a clamp the bound would be read elsewhere."""
+    assert shares_step(9, 1 / 9, 1 / 3) == LAST_STEP
 
 
 def test_bounds_are_narrow() -> None:

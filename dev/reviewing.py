@@ -35,6 +35,24 @@ def load(batch_id: str, *rows: tuple[str | None, ...], source: str = "s") -> Non
     pipeline.load_decided(described, batch, MODEL, pairs, decisions, shards)
 
 
+def sweep(batch_id: str) -> None:
+    """A sweep of the table from plan to load."""
+    batch = pipeline.standardise_batch(pipeline.ingest({"source": database.SWEEP}, "a run"))
+    shards = pipeline.plan_shards(batch)
+    pairs = [pipeline.compare_batch(batch, MODEL.to_dict(), shard, "a run") for shard in shards]
+    decisions = pipeline.decide_batch(batch, MODEL.to_dict(), pairs)
+    described = database.Batch(batch_id, f"run of {batch_id}", database.SWEEP, database.SWEEP, people_before=0)
+    pipeline.load_decided(described, batch, MODEL, pa.concat_tables(pairs), decisions, shards)
+
+
+def insert_by_hand(dsn: str, *rows: tuple[str | None, ...]) -> None:
+    """People (record key, first name, last name, address) whom another client inserts, without any comparison."""
+    for row in rows:
+        key, *fields = row
+        statement = "INSERT INTO people (record_key, first_name, last_name, address) VALUES (%s, %s, %s, %s)"
+        execute(dsn, statement, key, *fields)
+
+
 def execute(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
     """The rows of a statement."""
     with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from airflow.sdk.exceptions import AirflowSkipException
 
-from common import people_db, sources
+from common import lookup, people_db, sources
 from common.errors import SourceError
 from common.linkage.batch import Effort, batch_pairs, certificate_of, mark_too_common
 from common.linkage.canary import Canaries, canary_records, judge_canaries
@@ -181,44 +180,6 @@ def _apart(records: pa.Table, pairs: pa.Table) -> pa.Table:
     return pairs.set_column(place, "household", pc.or_(pairs["household"], two))
 
 
-def find(records: pa.Table, model: LinkageModel, shards: list[people_db.Shard]) -> pa.Table:
-    """Who records may be: their pairs with everybody and with all open questions, as `batch_pairs` returns them.
-
-    Args:
-        records: `record_key`, the columns `STANDARDISED` and `quarantine_reason`.
-        model: that scores.
-        shards: as planned, see `people_db.plan_shards`.
-    """
-    return pa.concat_tables(
-        [batch_pairs(records, people_db.read_people(shard), model, with_batch=False) for shard in shards]
-    )
-
-
-def current_pairs(
-    connection: people_db.Transaction,
-    records: pa.Table,
-    model: LinkageModel,
-    pairs: pa.Table,
-    shards: list[people_db.Shard],
-) -> pa.Table:
-    """The pairs as the table is now; the very same object if nobody came, changed or went since it was compared.
-
-    Args:
-        connection: within `people_db.writing`, so that it stays so. Everybody is standardised.
-        records: that were compared.
-        model: that scored.
-        pairs: as they were found.
-        shards: as planned before the comparison.
-    """
-    current, stale = people_db.changed_candidates(connection, shards[0]["snapshot"], pairs)
-    if not current.num_rows and not len(stale):
-        return pairs
-    effort = Effort(candidates=MAX_CANDIDATES)
-    fresh = batch_pairs(records, current, model, with_batch=False, effort=effort).cast(pairs.schema)
-    kept = np.delete(np.arange(len(pairs)), stale.to_numpy())
-    return pa.concat_tables([pairs.take(kept), fresh])
-
-
 class _ProgressLog:
     """Logs what a search is expected to take, and every few seconds how far it is."""
 
@@ -254,10 +215,7 @@ def score_canaries(
     raw = canary_records(people, _seed(run_id))
     missing = pa.nulls(len(raw), pa.string())
     standardised = standardise_batch(raw.append_column("source_key", missing).append_column("problem", missing))
-    pairs = [
-        batch_pairs(standardised, people_db.read_people(shard), linkage_model, with_batch=False) for shard in shards
-    ]
-    canaries = judge_canaries(usable(standardised), pa.concat_tables(pairs), linkage_model)
+    canaries = judge_canaries(usable(standardised), lookup.find(standardised, linkage_model, shards), linkage_model)
     log.info("%s", canaries)
     return asdict(canaries)
 
@@ -326,7 +284,7 @@ def load_decided(
         if batch.source == SWEEP:
             return people_db.mark_duplicates(connection, batch, records, decisions, model)
         standardise_people(connection)
-        current = current_pairs(connection, records, model, pairs, shards)
+        current = lookup.current_pairs(connection, records, model, pairs, shards[0]["snapshot"])
         known = _recognised(connection, records, batch.system, model)
         records = mark_too_common(records, current, known, MAX_CANDIDATES)
         if current is not pairs or known.num_rows:

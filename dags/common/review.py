@@ -3,20 +3,20 @@
 The page in Airflow's UI (`pages.review`) and the commands of `dev/upkeep` are two ways to see the same.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from common import people_db
+from common import newcomers, people_db
+from common.newcomers import Alike
 from common.people_db import Answer, Asked, QuestionKey, Reviewer
 from common.settings import FOUND_BELOW, FOUND_PEOPLE, MAX_FOUND, REVIEW_CLAIM, REVIEW_LOCK_TIMEOUT
 from common.standardising import standardise_people
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from common.linkage.model import LinkageModel
 
 FIELDS = ("first_name", "last_name", "address")
@@ -93,6 +93,7 @@ class Question:
         source: where the record came from; so `source_key`, its key there, `run_id` and `loaded_at`.
         reason: a value of `linkage.decision.Reason`.
         why: that, in words.
+        own_person_id: the person that the record is, if a sweep of the table asks whether it holds somebody twice.
         record: the fields of the record, marked where they differ from the candidate.
         others: the other records that wait for the answer to this question.
         compared: another record, if the score is about that one: a later spelling of the candidate, or one that waits.
@@ -109,6 +110,7 @@ class Question:
     loaded_at: datetime
     reason: str
     why: str
+    own_person_id: int | None
     record: dict[str, Marked]
     others: list[Written]
     compared: dict[str, Marked] | None
@@ -120,6 +122,35 @@ class Question:
     def key(self) -> QuestionKey:
         """Names the question."""
         return QuestionKey(self.batch_id, self.record_key)
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """Somebody who came while a question waited, and is as much like its records as a duplicate.
+
+    `person_id`, or `question_id` of another open question: one of them is None. The spellings are those of the person,
+    or of the records that wait there.
+    """
+
+    person_id: int | None
+    question_id: int | None
+    score: float
+    spellings: list[Written]
+    terms: list[Term]
+
+
+class Outcome(NamedTuple):
+    """What became of an answer.
+
+    Attributes:
+        ours: whether the question is answered like this now.
+        answer: what it is answered with; None: it is open still, because of the newcomers.
+        newcomers: who came meanwhile: the reviewer is to say whether it is one of them.
+    """
+
+    ours: bool
+    answer: Answer | None
+    newcomers: Sequence[Newcomer] = ()
 
 
 def next_question(reviewer: Reviewer, asked: Asked) -> Question | None:
@@ -159,45 +190,85 @@ def release(screen: str) -> None:
         people_db.release(connection, screen)
 
 
-def answer(reviewer: Reviewer, key: QuestionKey, person_id: int | None) -> tuple[bool, Answer]:
+def answer(
+    reviewer: Reviewer,
+    key: QuestionKey,
+    person_id: int | None,
+    seen: Sequence[Alike] = (),
+    together: Sequence[int] = (),
+) -> Outcome:
     """Answer an open question, for good.
+
+    It stays as it is where somebody else has answered, or where it is to be somebody new and others came meanwhile who
+    are as much alike.
 
     Args:
         reviewer: who answers.
         key: the question.
         person_id: whom the record belongs to; None: it is somebody new, and inserted.
+        seen: whom an answer before this has shown as newcomers, and who they are not.
+        together: other open questions whose records are the same new person; they are among those in `seen`.
 
     Returns:
-        Whether this is what the question is answered with now, and that answer. Somebody else's is not overturned;
-        the same answer again, as from a page that did not hear back, changes nothing.
+        What became of it. Somebody else's answer is not overturned; the same answer again, as from a page that did not
+        hear back, changes nothing.
 
     Raises:
         PeopleDbUnreachable: others are writing, or there is no connection; the question stays open.
         PeopleDbError: the question or the person is gone.
     """
-    # Without the lock on people first: a question that is answered already is told at once, whoever is writing.
+    # Without the lock on people first: a question that is answered already is told at once, whoever is writing, and
+    # nobody waits for a comparison.
     with people_db.transaction() as connection:
         known = people_db.answer_of(connection, key)
+        compared = newcomers.compare(connection, key) if known is None and person_id is None else None
     if known is None:
         with people_db.writing(REVIEW_LOCK_TIMEOUT) as connection:
             known = people_db.answer_of(connection, key)
             if known is None:
-                judge(connection, key, person_id, reviewer.name)
+                if compared and (came := newcomers.brought_up_to_date(connection, compared).newcomers(seen)):
+                    return Outcome(False, None, _shown_newcomers(connection, key, came))
+                new_person = judge(connection, key, person_id, reviewer.name)
+                for question_id in together:
+                    people_db.answer_question(connection, question_id, new_person, judged_by=reviewer.name)
+                standardise_people(connection)
                 people_db.release(connection, reviewer.screen)
                 known = people_db.answer_of(connection, key)
     assert known is not None  # noqa: S101 - judged above
-    ours = known.judged_by == reviewer.name and known.person_id == person_id
-    return ours, known
+    return Outcome(known.judged_by == reviewer.name and known.person_id == person_id, known)
 
 
-def judge(connection: people_db.Transaction, key: QuestionKey, person_id: int | None, name: str) -> None:
-    """Answer an open question for all its records, or turn a decision round; standardise what that has stored."""
-    question_id = people_db.question(connection, key)["question_id"]
-    if question_id is None:
-        people_db.judge(connection, *key, person_id, judged_by=name)
+def _shown_newcomers(
+    connection: people_db.Transaction, key: QuestionKey, came: Sequence[newcomers.Newcomer]
+) -> list[Newcomer]:
+    row, model = people_db.question(connection, key), people_db.deciding_model()
+    record = {name: row[name] for name in FIELDS}
+    people = people_db.spellings(connection, [one.who.person_id for one in came if one.who.person_id is not None])
+    waiting = people_db.waiting_in(connection, [one.who.question_id for one in came if one.who.question_id is not None])
+    shown = []
+    for one in came:
+        known = waiting[one.who.question_id] if one.who.question_id is not None else people[one.who.person_id or 0]
+        spellings = [_written(spelling, record, bool(one.pair["swapped"])) for spelling in known]
+        shown.append(Newcomer(*one.who, one.score, spellings, _terms_of(one.pair, model)))
+    return shown
+
+
+def judge(connection: people_db.Transaction, key: QuestionKey, person_id: int | None, name: str) -> int:
+    """Answer an open question for all its records, or turn a decision round; standardise what that has stored.
+
+    Of two people of whom a sweep asks, somebody new means that they are two.
+
+    Whoever calls it has looked at the newcomers. Returns whose records they are.
+    """
+    asked = people_db.question(connection, key)
+    if asked["source"] == people_db.SWEEP:
+        judged = people_db.judge_pair(connection, *key, person_id, judged_by=name)
+    elif asked["question_id"] is None:
+        judged = people_db.judge(connection, *key, person_id, judged_by=name)
     else:
-        people_db.answer_question(connection, question_id, person_id, judged_by=name)
+        judged = people_db.answer_question(connection, asked["question_id"], person_id, judged_by=name)
     standardise_people(connection)
+    return judged
 
 
 def take_back(reviewer: Reviewer) -> Question | None:
@@ -227,6 +298,7 @@ def _shown(connection: people_db.Transaction, key: QuestionKey) -> Question:
         **{name: row[name] for name in ("batch_id", "record_key", "source", "source_key", "run_id", "loaded_at")},
         reason=row["reason"],
         why=_why(row),
+        own_person_id=row["own_person_id"],
         record=_marked_fields(record, beside, swapped),
         others=[_written(other, record, swapped) for other in people_db.waiting_beside(connection, key)],
         compared=compared,
@@ -329,7 +401,8 @@ def find(first_name: str | None, last_name: str | None, address: str | None) -> 
     """
     import pyarrow as pa
 
-    from common.linkage.batch import Effort, batch_pairs
+    from common import lookup
+    from common.linkage.batch import Effort
     from common.linkage.search import Budget
     from common.linkage.standardise import standardise
 
@@ -342,41 +415,36 @@ def find(first_name: str | None, last_name: str | None, address: str | None) -> 
     model = people_db.deciding_model()
     generous = replace(model, review_at=model.review_at / FOUND_BELOW)
     effort = Effort(budget=Budget(pairs=MAX_FOUND))
-    shards = [people_db.read_people(shard) for shard in people_db.plan_shards()]
-    pairs = pa.concat_tables(
-        batch_pairs(sought, people, generous, with_batch=False, effort=effort) for people in shards
-    )
-    return _found_people(record, pairs.sort_by([("score", "descending"), ("person_id", "ascending")]), model)
-
-
-def _found_people(record: Mapping[str, str | None], pairs: "pa.Table", model: "LinkageModel") -> list[Candidate]:
-    """The best pair of each of the first people in `pairs`, explained."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from common.linkage.model import COMPARISON_VECTOR
-
-    best: dict[int, int] = {}
-    for place, person_id in enumerate(pairs["person_id"].to_pylist()):
-        if person_id is not None:
-            best.setdefault(person_id, place)
-    pairs = pairs.take(pa.array(list(best.values())[:FOUND_PEOPLE], pa.int64()))
-    vectors = {name: pc.cast(pairs[name], pa.float64()).to_numpy() for name in COMPARISON_VECTOR}
-    terms = {name: values.tolist() for name, values in model.contributions(vectors).items()}
+    pairs = lookup.find(sought, generous, people_db.plan_shards(), effort)
+    pairs = pairs.sort_by([("score", "descending"), ("person_id", "ascending")])
+    best: dict[int, dict[str, Any]] = {}
+    for pair in pairs.filter(pairs["person_id"].is_valid()).to_pylist():
+        if len(best) < FOUND_PEOPLE:
+            best.setdefault(pair["person_id"], pair)
     with people_db.transaction() as connection:
-        written = people_db.spellings(connection, pairs["person_id"].to_pylist())
+        written = people_db.spellings(connection, list(best))
     found = []
-    for place, row in enumerate(pairs.to_pylist()):
-        contributions = {name: values[place] for name, values in terms.items()} | {"intercept": model.intercept}
-        explanation = explained(contributions, row)
-        candidate = _candidate(record, row["person_id"], row["score"], written, explanation, bool(row["swapped"]))
+    for person_id, pair in best.items():
+        terms, swapped = _terms_of(pair, model), bool(pair["swapped"])
+        candidate = _candidate(record, person_id, pair["score"], written, terms, swapped)
         if candidate is not None:
-            found.append(replace(candidate, household=row["household"]))
+            found.append(replace(candidate, household=pair["household"]))
     return found
 
 
+def _terms_of(pair: Mapping[str, Any], model: "LinkageModel") -> list[Term]:
+    """The terms of the score of one pair, by the names of `batch_pairs`, in words."""
+    from common.linkage.model import COMPARISON_VECTOR
+
+    vectors = {name: [math.nan if pair[name] is None else float(pair[name])] for name in COMPARISON_VECTOR}
+    contributions = {name: float(values[0]) for name, values in model.contributions(vectors).items()}
+    return explained(contributions | {"intercept": model.intercept}, pair)
+
+
 def person(person_id: int) -> dict[str, Any]:
-    """One person: `person_id`, `spellings`, and the `decisions` and `judgements` about them, see `people_db.history`.
+    """One person: `person_id`, `spellings`, `rows` (see `people_db.marked_rows`), and what was decided and judged.
+
+    For `decisions` and `judgements` see `people_db.history`.
 
     Raises:
         PeopleDbError: there is no such person.
@@ -384,4 +452,5 @@ def person(person_id: int) -> dict[str, Any]:
     with people_db.transaction() as connection:
         person_id = people_db.stands_for(connection, person_id)
         spellings = people_db.spellings(connection, [person_id])[person_id]
-        return {"person_id": person_id, "spellings": spellings, **people_db.history(connection, person_id)}
+        rows = people_db.marked_rows(connection, person_id)
+        return {"person_id": person_id, "spellings": spellings, "rows": rows} | people_db.history(connection, person_id)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import people_db, review
+from common import newcomers, people_db, review
 from common.errors import PeopleDbError, PermanentError
 from common.people_db import Asked, QuestionKey
 from common.review import FIELDS, Candidate, Marked, Question
@@ -16,8 +16,10 @@ COLUMNS = (
     *("person", *(f"person_{name}" for name in FIELDS)),
     *("runner_up", *(f"runner_up_{name}" for name in FIELDS)),
 )
-"""`question` names the question. `verdict` is left empty, to be filled in: `same`, `new`, or the id of a person."""
+"""`question` names the question. `verdict` is left empty, to be filled in: `same`, `new`, or the id of a person; and
+`new anyway` where somebody came meanwhile who is as much alike, and is another one."""
 
+_ANYWAY = "new anyway"
 _NEEDED = ("question", "verdict", "person")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a cell begins with that a spreadsheet would run."""
@@ -29,11 +31,15 @@ class SheetError(PermanentError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of a file that has a verdict: the person that the record belongs to, or None: somebody new."""
+    """One line of a file that has a verdict: the person that the record belongs to, or None: somebody new.
+
+    `anyway`: somebody new, whoever came meanwhile.
+    """
 
     line: int
     key: QuestionKey
     person_id: int | None
+    anyway: bool = False
 
 
 def export(path: Path, asked: Asked) -> int:
@@ -100,8 +106,9 @@ def verdicts(path: Path) -> Iterator[Verdict]:
     if missing := [name for name in _NEEDED if name not in (rows.fieldnames or ())]:
         raise SheetError(f"{path} lacks column {', '.join(missing)}")
     for row in rows:
-        if verdict := (row["verdict"] or "").strip().lower():
-            yield Verdict(rows.line_num, _key(row, rows.line_num), _person_id(row, verdict, rows.line_num))
+        if verdict := " ".join((row["verdict"] or "").lower().split()):
+            person_id = _person_id(row, verdict, rows.line_num)
+            yield Verdict(rows.line_num, _key(row, rows.line_num), person_id, verdict == _ANYWAY)
 
 
 def _key(row: Mapping[str, str | None], line: int) -> QuestionKey:
@@ -112,16 +119,18 @@ def _key(row: Mapping[str, str | None], line: int) -> QuestionKey:
 
 
 def _person_id(row: Mapping[str, str | None], verdict: str, line: int) -> int | None:
-    if verdict == "new":
+    if verdict in {"new", _ANYWAY}:
         return None
     person = (row["person"] or "").strip() if verdict == "same" else verdict
     if not person.isdecimal():
-        raise SheetError(f"line {line}: the verdict must be same, new or the id of a person")
+        raise SheetError(f"line {line}: the verdict must be same, new, {_ANYWAY} or the id of a person")
     return int(person)
 
 
 def judge(given: Iterable[Verdict], name: str) -> str:
     """Store verdicts, all of them or none; what somebody has answered already stays as it is.
+
+    So does a question whose record is said to be somebody new, while others came who are as much alike.
 
     Args:
         given: the verdicts.
@@ -134,12 +143,15 @@ def judge(given: Iterable[Verdict], name: str) -> str:
         SheetError: a question or a person is gone.
         PeopleDbUnreachable: others are writing, or there is no connection.
     """
-    stored, same, others = 0, 0, []
+    stored, same, others, still_open = 0, 0, [], []
     with people_db.writing() as connection:
         for verdict in given:
             try:
                 known = people_db.answer_of(connection, verdict.key)
                 if known is None:
+                    if came := _newcomers(connection, verdict):
+                        still_open.append(f"line {verdict.line}: others came who are as much alike: {came}")
+                        continue
                     review.judge(connection, verdict.key, verdict.person_id, name)
                     stored += 1
                 elif known.person_id == verdict.person_id:
@@ -149,4 +161,13 @@ def judge(given: Iterable[Verdict], name: str) -> str:
             except PeopleDbError as error:
                 raise SheetError(f"line {verdict.line}: {error}; nothing was stored") from None
     lines = [f"{stored} answers stored, {same} were there already, {len(others)} others stay as they are", *others]
+    if still_open:
+        lines += [*still_open, f"these are open: write the id of the person, or {_ANYWAY}, and give the file again"]
     return "\n".join(lines)
+
+
+def _newcomers(connection: people_db.Transaction, verdict: Verdict) -> str:
+    """Who came since the question was asked and is as much like a record that is said to be somebody new."""
+    if verdict.person_id is not None or verdict.anyway:
+        return ""
+    return newcomers.in_words(newcomers.compare(connection, verdict.key).newcomers())

@@ -1,6 +1,6 @@
 """Clerical review in a terminal: the questions of the page, answered by the same keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 import click
@@ -10,8 +10,9 @@ from rich.text import Text
 
 from common import review
 from common.errors import DedupePeopleError
+from common.newcomers import Alike
 from common.people_db import Answer, Asked, Reviewer
-from common.review import FIELDS, Candidate, Marked, Question, Term, Written, percent
+from common.review import FIELDS, Candidate, Marked, Newcomer, Question, Term, Written, percent
 
 KEYS = "[b]s[/b] same person  [b]n[/b] somebody new  [b]r[/b] the other one  [b]f[/b] find another  "
 KEYS += "[b]k[/b] skip  [b]u[/b] undo last  [b]q[/b] quit"
@@ -77,12 +78,38 @@ class Session:
             return review.next_question(self._reviewer, self._asked)
         return question
 
-    def _answer(self, question: Question, person_id: int | None) -> Question | None:
-        ours, known = review.answer(self._reviewer, question.key, person_id)
-        who = "Answered" if ours else f"{known.judged_by or 'Somebody'} has answered meanwhile"
-        self._console.print(Text(f"{who}: {_said(known)}.", "green" if ours else "bold yellow"))
-        self._answered += ours
+    def _answer(
+        self, question: Question, person_id: int | None, seen: Sequence[Alike] = (), together: Sequence[int] = ()
+    ) -> Question | None:
+        outcome = review.answer(self._reviewer, question.key, person_id, seen, together)
+        if outcome.answer is None:
+            return self._choose(question, outcome.newcomers, seen)
+        known = outcome.answer
+        who = "Answered" if outcome.ours else f"{known.judged_by or 'Somebody'} has answered meanwhile"
+        self._console.print(Text(f"{who}: {_said(known)}.", "green" if outcome.ours else "bold yellow"))
+        self._answered += outcome.ours
         return review.next_question(self._reviewer, self._asked)
+
+    def _choose(self, question: Question, came: Sequence[Newcomer], seen: Sequence[Alike]) -> Question | None:
+        """Let the user say whether the record is one of those who came meanwhile."""
+        self._console.print(Text("Others came meanwhile who are as much alike:", "bold yellow"))
+        for number, newcomer in enumerate(came[:9], 1):
+            who = Alike(newcomer.person_id, newcomer.question_id)
+            line = _line(f"{percent(newcomer.score):>7}  {who}:", newcomer.spellings[0])
+            self._console.print(Text(f"{number}  "), line)
+        self._console.print(
+            "The number of whom it is, [b]n[/b] if it is somebody new all the same, any other key to go back."
+        )
+        key = self._key().lower()
+        seen = [*seen, *(Alike(newcomer.person_id, newcomer.question_id) for newcomer in came)]
+        if key == "n":
+            return self._answer(question, None, seen)
+        if key not in map(str, range(1, min(len(came), 9) + 1)):
+            return question
+        chosen = came[int(key) - 1]
+        if chosen.question_id is not None:
+            return self._answer(question, None, seen, [chosen.question_id])
+        return self._answer(question, chosen.person_id)
 
     def _find(self, question: Question) -> int | None:
         """Let the user choose among the people nearest to a record."""
@@ -102,7 +129,8 @@ def shown(question: Question) -> Group:
     """A question as it stands in the terminal."""
     candidate = question.candidate
     sides = Table(box=None, padding=(0, 2), pad_edge=False)
-    for head in ("", "arrived", f"person {candidate.person_id}" if candidate else "nobody known"):
+    arrived = "arrived" if question.own_person_id is None else f"person {question.own_person_id}"
+    for head in ("", arrived, f"person {candidate.person_id}" if candidate else "nobody known"):
         sides.add_column(head, overflow="fold", header_style="dim")
     for name in FIELDS:
         theirs = getattr(candidate.spellings[0], name) if candidate else []

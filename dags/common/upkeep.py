@@ -3,7 +3,7 @@
     dev/upkeep review [--run RUN_ID] [--batch BATCH_ID] [--reason REASON] [--text TEXT]
     dev/upkeep export-review FILE.csv [the same filters]
     dev/upkeep judge --file FILE.csv
-    dev/upkeep judge BATCH_ID RECORD_KEY new
+    dev/upkeep judge BATCH_ID RECORD_KEY new [--anyway]
     dev/upkeep judge BATCH_ID RECORD_KEY duplicate PERSON_ID
     dev/upkeep find FIRST_NAME LAST_NAME [ADDRESS]
     dev/upkeep answer QUESTION_ID new [--anyway]
@@ -27,12 +27,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from common import people_db, review
+from common import newcomers, people_db, review
 from common.errors import DedupePeopleError, PeopleDbError
-from common.people_db import Asked
+from common.people_db import Asked, QuestionKey
 from common.settings import OUTBOX_DIR, TRIES_DIR, XCOM_ROOT
 from common.standardising import standardise_people
 
@@ -50,12 +47,34 @@ def undo(batch_id: str, force: bool) -> str:
     return "\n".join([f"batch {batch_id} is taken back: {report}", *lost])
 
 
-def judge(batch_id: str, record_key: str, person_id: int | None) -> str:
-    """See `people_db.judge`; returns what was done."""
+def judge(batch_id: str, record_key: str, person_id: int | None, *, anyway: bool = False) -> str:
+    """See `people_db.judge`; returns what was done.
+
+    Args:
+        batch_id: the batch of the decision.
+        record_key: the record that was decided.
+        person_id: whose it is; None: somebody new.
+        anyway: insert somebody new although others came since who are so alike that the record would be taken for them.
+    """
     with people_db.writing() as connection:
         key = people_db.decided_key(connection, batch_id, record_key)
+        if person_id is None and not anyway:
+            _check_newcomers(connection, key)
         review.judge(connection, key, person_id, getpass.getuser())
     return f"record {key.record_key} is {'new' if person_id is None else f'a duplicate of person {person_id}'}"
+
+
+def _check_newcomers(connection: people_db.Transaction, key: QuestionKey) -> None:
+    """Check that nobody came since a record was compared who is as much like it, unless it is a person already.
+
+    Raises:
+        PeopleDbError: somebody did.
+    """
+    answer = people_db.answer_of(connection, key)
+    if answer and answer.person_id is None:
+        return
+    if came := newcomers.compare(connection, key).newcomers():
+        raise PeopleDbError(f"nothing is stored, others came who are as much alike: {newcomers.in_words(came)}")
 
 
 def judge_file(path: Path) -> str:
@@ -96,66 +115,33 @@ def answer(question_id: int, person_id: int | None, *, anyway: bool = False) -> 
     Args:
         question_id: the question.
         person_id: whose records they are; None: somebody new.
-        anyway: insert somebody new although others than those whom the question shows are so alike that a record
-            would be taken for them. They may have come since it was asked.
+        anyway: insert somebody new although others came since who are so alike that a record would be taken for them.
 
     Raises:
         PeopleDbError: the question cannot be answered so, or there are such others.
     """
-    from common import pipeline
-
-    with people_db.transaction() as connection:
-        standardise_people(connection)
-        records, model = _as_batch(people_db.waiting_records(connection, question_id)), people_db.champion("upkeep")
-    shards = people_db.plan_shards()
-    pairs = pipeline.find(records, model, shards)
     with people_db.writing() as connection:
-        standardise_people(connection)
-        if person_id is None and not anyway:
-            # Nobody has compared these records with those who came since they were asked about.
-            pairs = pipeline.current_pairs(connection, records, model, pairs, shards)
-            _check_nobody_alike(pairs, question_id, people_db.asked_people(connection, question_id), model.accept_at)
+        record = people_db.record_of(connection, question_id)
+        if record and person_id is None and not anyway:
+            _check_newcomers(connection, QuestionKey(*record))
         answered = people_db.answer_question(connection, question_id, person_id, getpass.getuser())
         standardise_people(connection)
     return f"the records of question {question_id} are {'the new ' if person_id is None else ''}person {answered}"
 
 
-def _as_batch(records: pa.Table) -> pa.Table:
-    """Waiting records, which may be of several batches, as one standardised batch."""
-    keys = [f"{row['batch_id']}/{row['record_key']}" for row in records.select(["batch_id", "record_key"]).to_pylist()]
-    nothing = pa.nulls(len(records), pa.string())
-    return records.set_column(1, "record_key", pa.array(keys, pa.string())).append_column("quarantine_reason", nothing)
-
-
-def _check_nobody_alike(pairs: pa.Table, question_id: int, asked: set[int], accept_at: float) -> None:
-    """Check that nobody but those whom a question shows reaches `accept_at`, and no record in another question.
-
-    Raises:
-        PeopleDbError: somebody does.
-    """
-    alike: dict[str, float] = {}
-    for row in pairs.filter(pc.invert(pairs["household"])).to_pylist():
-        person_id, other = row["person_id"], row["question_id"]
-        if row["score"] >= accept_at and person_id not in asked and other != question_id:
-            name = f"question {other}" if person_id is None else f"person {person_id}"
-            alike[name] = max(row["score"], alike.get(name, 0.0))
-    if alike:
-        shown = ", ".join(f"{name} ({score:.3f})" for name, score in sorted(alike.items(), key=lambda item: -item[1]))
-        raise PeopleDbError(f"question {question_id} stays open, others are as much alike: {shown}")
-
-
-def split(person_id: int, rows: Sequence[int], records: Sequence[str]) -> str:
+def split(person_id: int, rows: Sequence[int], records: Sequence[str], name: str | None = None) -> str:
     """See `people_db.split`; returns what was done.
 
     Args:
         person_id: the person to take from.
         rows: ids of rows that a sweep marked as that person.
         records: records that were decided to be that person, each as BATCH_ID/RECORD_KEY.
+        name: of the user who says so; whoever runs this process unless given.
     """
     named = [(batch_id, record_key) for batch_id, _, record_key in (record.partition("/") for record in records)]
     with people_db.writing() as connection:
         standardise_people(connection)
-        other = people_db.split(connection, person_id, rows, named)
+        other = people_db.split(connection, person_id, rows, named, name or getpass.getuser())
         standardise_people(connection)
     return f"person {other} is split off person {person_id}, and they are never the same"
 
@@ -248,6 +234,9 @@ def _referred_files() -> set[str]:
     }
 
 
+_ANYWAY = "new, although others came meanwhile who are as much alike"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dev/upkeep", description="Review, undo and other things done by hand.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -265,6 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     judging.add_argument("record_key", nargs="?")
     judging.add_argument("verdict", nargs="?", choices=["new", "duplicate"])
     judging.add_argument("person_id", type=int, nargs="?", help="whom it is a duplicate of")
+    judging.add_argument("--anyway", action="store_true", help=_ANYWAY)
     finding = commands.add_parser("find", help="show the known people nearest to a name and an address")
     finding.add_argument("first_name")
     finding.add_argument("last_name")
@@ -276,7 +266,7 @@ def _parser() -> argparse.ArgumentParser:
     answering.add_argument("question_id", type=int)
     answering.add_argument("verdict", choices=["new", "duplicate"])
     answering.add_argument("person_id", type=int, nargs="?", help="whom it is a duplicate of")
-    answering.add_argument("--anyway", action="store_true", help="new, although others are as much alike")
+    answering.add_argument("--anyway", action="store_true", help=_ANYWAY)
     splitting = commands.add_parser("split", help="make two of one person")
     splitting.add_argument("person_id", type=int)
     splitting.add_argument("--rows", type=int, nargs="+", default=[], help="rows that a sweep marked")
@@ -290,7 +280,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _judge_given(given: argparse.Namespace) -> str:
-    return judge_file(given.file) if given.file else judge(given.batch_id, given.record_key, given.person_id)
+    if given.file:
+        return judge_file(given.file)
+    return judge(given.batch_id, given.record_key, given.person_id, anyway=given.anyway)
 
 
 def _asked(given: argparse.Namespace) -> Asked:

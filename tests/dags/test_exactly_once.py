@@ -64,7 +64,8 @@ def run(params: dict[str, Any], run_id: str, do: Callable[[str, Task], Any] = la
 
 def stored(dsn: str) -> dict[str, list[Any]]:
     """All rows of all tables, but for the times."""
-    query = "SELECT to_jsonb(t) - 'inserted_at' - 'loaded_at' - 'applied_at' - 'changed_xid' FROM {} AS t ORDER BY 1"
+    times = "ARRAY['inserted_at', 'loaded_at', 'applied_at', 'changed_xid', 'compared_with']"
+    query = f"SELECT to_jsonb(t) - {times} FROM {{}} AS t ORDER BY 1"  # noqa: S608 - fixed text
     with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'dedupe'").fetchall()
         return {table: connection.execute(query.format(table)).fetchall() for (table,) in sorted(tables)}

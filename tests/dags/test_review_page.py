@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from visitor import CHROMIUM, Visitor, browsing
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 
-USERS = {"admin": "admin", "reviewer": "user", "second": "user", "viewer": "viewer"}
+USERS = {"admin": "admin", "operator": "op", "reviewer": "user", "second": "user", "viewer": "viewer"}
 QUESTIONS = 36
 UGLY = ("<b>Ann</b>", "<script>document.title='gone'</script>", "1 & 2 Main St")
 PAGE = "/dedupe-people/review/"
@@ -125,7 +126,11 @@ ROUTES = [
     ("POST", "undo", SCREEN, 200),
     ("POST", "release", SCREEN, 200),
     ("POST", "find", {"last_name": "Quux"}, 200),
+    ("POST", "people/1/split", {"rows": [999]}, 409),
+    ("POST", "people/999999/erase", {}, 409),
 ]
+ONLY_FOR = {"people/999999/erase": ("operator", "admin")}
+"""Routes that not everybody may use who may review."""
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ROUTES, ids=lambda value: str(value)[:20])
@@ -133,8 +138,9 @@ def test_who_may_ask_for_what(live: Live, method: str, path: str, body: Any, sta
     assert asked(live, method, PAGE + path, None, body)[0] == 401
     code, text, _ = asked(live, method, PAGE + path, "viewer", body)
     assert (code, "Street" in text) == (403, False), "whoever may only read the DAG may not see names"
-    for user in ("reviewer", "admin"):
-        assert asked(live, method, PAGE + path, user, body)[0] == status
+    for user in ("reviewer", "operator", "admin"):
+        may = user in ONLY_FOR.get(path, USERS)
+        assert asked(live, method, PAGE + path, user, body)[0] == (status if may else 403), user
     asked(live, "POST", f"{PAGE}release", "admin", SCREEN)
 
 
@@ -142,11 +148,8 @@ def test_every_route_is_in_the_list_above() -> None:
     from common.pages.review import router
 
     routes = {(method, route.path) for route in router.routes for method in route.methods}
-    paths = {("/review/" + path).replace("people/1", "people/{person_id}") for _, path, _, _ in ROUTES}
-    assert {path for _, path in routes} - {"/review/{file}"} <= paths
-    assert {path.removeprefix("/review/") for method, path in routes if method == "POST"} == {
-        path for method, path, _, _ in ROUTES if method == "POST"
-    }
+    paths = {(method, "/review/" + re.sub(r"people/\d+", "people/{person_id}", path)) for method, path, _, _ in ROUTES}
+    assert routes - {("GET", "/review/{file}")} <= paths
 
 
 @pytest.mark.parametrize(
@@ -325,6 +328,128 @@ def test_looking_somebody_up_stores_nothing_and_leads_to_the_person(reviewer: Vi
     reviewer.picture("review, person")
     assert live.people("SELECT count(*) FROM people") == people
     assert reviewer.wrong == []
+
+
+# Who came meanwhile, pairs of a sweep, one person -------------------------------------------------------------------
+
+
+def insert_the_record_on_the_screen(frame: FrameLocator, live: Live) -> int:
+    """Somebody just like the record came by another client; returns the person."""
+    fields = [frame.locator(f"#sides tbody tr:nth-child({row}) td").first.inner_text() for row in (1, 2, 3)]
+    statement = "INSERT INTO people (first_name, last_name, address) VALUES (%s, %s, %s) RETURNING person_id"
+    return int(live.people(statement, *fields)[0][0])
+
+
+def test_who_came_meanwhile_is_shown_before_somebody_new_is_inserted(reviewer: Visitor, live: Live) -> None:
+    frame = at_questions(reviewer)
+    address, person = shown(frame), insert_the_record_on_the_screen(frame, live)
+    before = live.people("SELECT count(*) FROM people")
+    reviewer.page.keyboard.press("n")
+    expect(frame.locator("#newcomers")).to_contain_text(f"person {person}", timeout=90_000)
+    expect(frame.locator("#newcomers-title")).to_be_focused()
+    expect(frame.locator("#told")).to_have_text("Nothing is stored yet: others came meanwhile.")
+    reviewer.picture("review, others came meanwhile")
+    reviewer.page.keyboard.press("1")
+    expect(frame.locator("#told")).to_have_text(f"Answered: person {person}.")
+    expect(frame.locator("#newcomers")).to_be_hidden()
+    assert live.people("SELECT person_id FROM decisions WHERE address = %s AND reason = 'JUDGED'", address) == [
+        (person,)
+    ]
+    assert live.people("SELECT count(*) FROM people") == before
+    assert reviewer.wrong == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1300, 900)])
+def test_it_may_be_somebody_new_all_the_same(browser: Browser, live: Live, width: int, height: int) -> None:
+    visitor = Visitor(browser, live, "second", width, height)
+    visitor.page.emulate_media(color_scheme="dark")
+    frame = at_questions(visitor)
+    insert_the_record_on_the_screen(frame, live)
+    visitor.page.keyboard.press("n")
+    expect(frame.locator("#newcomers .people > li")).to_have_count(1)
+    visitor.picture(f"review, others came meanwhile, {width} dark")
+    before = live.people("SELECT count(*) FROM people")[0][0]
+    visitor.page.keyboard.press("n")
+    expect(frame.locator("#told")).to_have_text("Answered: somebody new.")
+    assert live.people("SELECT count(*) FROM people") == [(before + 1,)]
+    assert visitor.wrong == []
+    visitor.page.close()
+
+
+def test_a_pair_of_a_sweep_is_asked_about(reviewer: Visitor, live: Live) -> None:
+    statement = "INSERT INTO people (first_name, last_name, address) VALUES (%s, 'Zwischen', '5 Elm St, Salem')"
+    for first_name in ("Gilbert", "Hugo"):
+        live.people(statement, first_name)
+    live.wait_for(live.trigger("sweep", source="people"), seconds=PATIENCE)
+    frame = at_questions(reviewer)
+    frame.locator("summary").click()
+    frame.get_by_label("Name or address holds").fill("zwischen")
+    reviewer.page.keyboard.press("Enter")
+    expect(frame.locator("#sides")).to_contain_text("Hugo")
+    frame.locator("#asked").focus()
+    reviewer.picture("review, a pair of a sweep")
+    expect(frame.get_by_role("button", name="Two people")).to_be_enabled()
+    reviewer.page.keyboard.press("n")
+    expect(frame.locator("#told")).to_have_text("Answered: two people.")
+    reviewer.page.keyboard.press("u")
+    expect(frame.locator("#told")).to_contain_text("Taken back")
+    reviewer.page.keyboard.press("s")
+    expect(frame.locator("#told")).to_contain_text("Answered: person")
+    marked = "SELECT p.first_name, o.first_name FROM people AS p JOIN people AS o ON p.duplicate_of = o.person_id"
+    assert live.people(marked) == [("Hugo", "Gilbert")]
+    assert reviewer.wrong == []
+
+
+def person_page(visitor: Visitor, person: int) -> FrameLocator:
+    frame = at_questions(visitor)
+    frame.locator("body").evaluate(f"() => {{ location.hash = 'person={person}' }}")
+    expect(frame.locator("#person-spellings tr").nth(1)).to_be_visible()
+    return frame
+
+
+def test_a_person_is_split_after_a_question(reviewer: Visitor, live: Live) -> None:
+    ((person,),) = live.people("SELECT duplicate_of FROM people WHERE duplicate_of IS NOT NULL")
+    frame = person_page(reviewer, person)
+    expect(frame.locator("#person-rows")).to_contain_text("Hugo")
+    expect(frame.get_by_role("button", name="Split off what is ticked")).to_be_disabled()
+    expect(frame.locator("#erase")).to_be_hidden()
+    frame.get_by_role("checkbox", name="Split off Hugo Zwischen 5 Elm St, Salem").check()
+    frame.get_by_role("button", name="Split off what is ticked").click()
+    expect(frame.locator("#sure")).to_contain_text("never taken for one again")
+    reviewer.picture("person, split")
+    frame.get_by_role("button", name="Cancel").click()
+    assert live.people("SELECT count(*) FROM people WHERE duplicate_of IS NOT NULL") == [(1,)]
+    frame.get_by_role("button", name="Split off what is ticked").click()
+    reviewer.page.keyboard.press("Enter")  # the button has the focus
+    expect(frame.locator("#told")).to_contain_text(f"is split off person {person}, and they are never the same")
+    assert live.people("SELECT count(*) FROM people WHERE duplicate_of IS NOT NULL") == [(0,)]
+    assert live.people("SELECT judged_by FROM apart WHERE person_id = %s", person) == [("reviewer",)]
+    reviewer.picture("person, after a split")
+    assert reviewer.wrong == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1300, 900)])
+def test_a_person_is_erased_once_the_number_was_typed(browser: Browser, live: Live, width: int, height: int) -> None:
+    statement = "INSERT INTO people (first_name, last_name, address) VALUES ('Ada', 'Gone', 'x') RETURNING person_id"
+    ((person,),) = live.people(statement)
+    visitor = Visitor(browser, live, "operator", width, height)
+    visitor.page.emulate_media(color_scheme="dark")
+    frame = person_page(visitor, person)
+    frame.get_by_role("button", name="Erase this person").click()
+    expect(frame.get_by_label(f"Type {person} to confirm")).to_be_focused()
+    visitor.page.keyboard.type("0")
+    visitor.page.keyboard.press("Enter")
+    visitor.picture(f"person, erase, {width} dark")
+    assert live.people("SELECT count(*) FROM people WHERE person_id = %s", person) == [(1,)]
+    frame.get_by_label(f"Type {person} to confirm").fill(str(person))
+    visitor.page.keyboard.press("Enter")
+    expect(frame.locator("#told")).to_contain_text(f"person {person} is erased; removed:")
+    expect(frame.locator("#person-title")).to_have_text(f"Person {person} is erased")
+    visitor.picture(f"person, erased, {width} dark")
+    assert live.people("SELECT count(*) FROM people WHERE person_id = %s", person) == [(0,)]
+    assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert visitor.wrong == []
+    visitor.page.close()
 
 
 def test_it_reads_aloud_in_order(reviewer: Visitor) -> None:

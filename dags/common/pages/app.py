@@ -4,6 +4,7 @@ Airflow leaves the routes of plugins open to everybody, so every route here name
 """
 
 from functools import cache
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from common.settings import DAG_ID
@@ -27,9 +28,12 @@ def make_app() -> "FastAPI":
     from fastapi import Depends, FastAPI
     from fastapi.responses import HTMLResponse
 
+    from common import lookup
     from common.pages import review
     from common.report.paths import report_paths
 
+    # Somebody new is compared with who came meanwhile: the first reviewer is not to wait for what that loads.
+    Thread(target=lookup.warm_up, name="warm up", daemon=True).start()
     app = FastAPI(title="dedupe-people", docs_url=None, redoc_url=None, openapi_url=None)
     _guard(app)
     app.include_router(review.router)

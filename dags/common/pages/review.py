@@ -5,18 +5,24 @@ change the DAG. Every POST besides needs a header that no form of another site c
 let such a form in.
 """
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from common import review
+from common import review, upkeep
+from common.newcomers import Alike
 from common.people_db import Asked, QuestionKey, Reviewer
-from common.settings import DAG_ID
+from common.settings import DAG_ID, PEOPLE_CONN_ID
+
+log = logging.getLogger(__name__)
 
 FILES = {
     "": ("review.html", "text/html; charset=utf-8"),
@@ -78,10 +84,36 @@ class About(Wanted):
         return QuestionKey(self.of_batch, self.record_key)
 
 
-class Verdict(About):
-    """What is answered: the person that the record belongs to; null if it is somebody new."""
+class Seen(BaseModel):
+    """Somebody who came meanwhile, and whom the reviewer has seen: one of the two is null."""
 
     person_id: int | None
+    question_id: int | None
+
+
+class Verdict(About):
+    """What is answered: the person that the record belongs to; null if it is somebody new.
+
+    `seen` and `together`: see `review.answer`.
+    """
+
+    person_id: int | None
+    seen: Annotated[list[Seen], Field(max_length=1_000)] = []
+    together: Annotated[list[int], Field(max_length=1_000)] = []
+
+
+class Part(BaseModel):
+    """A record, as a part of a person."""
+
+    of_batch: Key
+    record_key: Key
+
+
+class Parts(BaseModel):
+    """What is to be a person of its own: rows of the table that a sweep marked, and records."""
+
+    rows: Annotated[list[int], Field(max_length=1_000)] = []
+    records: Annotated[list[Part], Field(max_length=1_000)] = []
 
 
 class Sought(BaseModel):
@@ -111,10 +143,16 @@ def next_question(wanted: Wanted, user: GetUserDep) -> dict[str, Any]:
 
 @router.post("/answer", dependencies=[from_this_page])
 def answer(verdict: Verdict, user: GetUserDep) -> dict[str, Any]:
-    """Store an answer, unless somebody has answered already; what the question is answered with, and the next one."""
+    """Store an answer; what the question is answered with, and the next one.
+
+    Others may have answered it already; or, of somebody new, others came meanwhile: the answer is null then.
+    """
     name = user.get_name()
-    ours, known = review.answer(Reviewer(name, verdict.screen), verdict.key(), verdict.person_id)
-    return {"ours": ours, "answer": known, **_next(verdict, name)}
+    seen = [Alike(one.person_id, one.question_id) for one in verdict.seen]
+    outcome = review.answer(Reviewer(name, verdict.screen), verdict.key(), verdict.person_id, seen, verdict.together)
+    if outcome.answer is None:
+        return {"ours": False, "answer": None, "newcomers": outcome.newcomers}
+    return {"ours": outcome.ours, "answer": outcome.answer, **_next(verdict, name)}
 
 
 @router.post("/skip", dependencies=[from_this_page])
@@ -146,9 +184,32 @@ def find(sought: Sought) -> dict[str, Any]:
 
 
 @router.get("/people/{person_id}")
-def person(person_id: int) -> dict[str, Any]:
-    """One person with spellings, decisions and judgements."""
-    return review.person(person_id)
+def person(person_id: int, user: GetUserDep) -> dict[str, Any]:
+    """One person with spellings, decisions and judgements, and whether the user may erase them."""
+    return {**review.person(person_id), "may_erase": _may_erase(user)}
+
+
+@router.post("/people/{person_id}/split", dependencies=[from_this_page])
+def split(person_id: int, parts: Parts, user: GetUserDep) -> dict[str, str]:
+    """Make two people of one; what was done, in words."""
+    records = [f"{about.of_batch}/{about.record_key}" for about in parts.records]
+    return {"done": upkeep.split(person_id, parts.rows, records, user.get_name())}
+
+
+@router.post("/people/{person_id}/erase", dependencies=[from_this_page])
+def erase(person_id: int, user: GetUserDep) -> dict[str, str]:
+    """Remove every trace of a person; the proof, in words. Only for who may change the connection to the people."""
+    if not _may_erase(user):
+        raise HTTPException(403, f"That needs the right to change connection {PEOPLE_CONN_ID}, which you do not have.")
+    done = upkeep.erase(person_id)
+    log.info("person %d was erased by user %s", person_id, user.get_name())
+    return {"done": done}
+
+
+def _may_erase(user: GetUserDep) -> bool:
+    # Nothing brings an erased person back: it is for those who could delete the whole table as well.
+    details = ConnectionDetails(conn_id=PEOPLE_CONN_ID)
+    return get_auth_manager().is_authorized_connection(method="PUT", details=details, user=user)
 
 
 def _next(wanted: Wanted, name: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from common.people_db.contents import (
     unstandardised_people,
 )
 from common.people_db.erasure import Erased, erase_person, people_of_key
-from common.people_db.judgements import judge, judged_pairs, people_apart, split, take_back
+from common.people_db.judgements import judge, judge_pair, judged_pairs, people_apart, split, take_back
 from common.people_db.models import (
     champion,
     deciding_model,
@@ -65,8 +65,9 @@ from common.people_db.people import (
     plan_shards,
     read_people,
     sample_people,
+    snapshot,
 )
-from common.people_db.questions import answer_question, asked_people, waiting_records
+from common.people_db.questions import Compared, answer_question, compared, record_of
 from common.people_db.review import (
     Answer,
     Asked,
@@ -79,6 +80,7 @@ from common.people_db.review import (
     claim_next,
     decided_key,
     history,
+    marked_rows,
     open_keys,
     progress,
     question,
@@ -87,6 +89,7 @@ from common.people_db.review import (
     spellings,
     stands_for,
     waiting_beside,
+    waiting_in,
 )
 from common.run_report import SWEEP
 
@@ -98,6 +101,7 @@ __all__ = [
     "Answer",
     "Asked",
     "Batch",
+    "Compared",
     "Erased",
     "QuestionKey",
     "Reviewer",
@@ -107,7 +111,6 @@ __all__ = [
     "answer_of",
     "answer_question",
     "anybody_not_from",
-    "asked_people",
     "batch_decisions",
     "batches_before",
     "begun_batch",
@@ -115,6 +118,7 @@ __all__ = [
     "changed_candidates",
     "claim",
     "claim_next",
+    "compared",
     "count_people",
     "count_relatives",
     "decided_key",
@@ -123,12 +127,14 @@ __all__ = [
     "history",
     "is_empty",
     "judge",
+    "judge_pair",
     "judged_pairs",
     "last_canaries",
     "last_training",
     "loaded_batch",
     "loaded_files",
     "mark_duplicates",
+    "marked_rows",
     "model_results",
     "note_files",
     "open_keys",
@@ -142,11 +148,13 @@ __all__ = [
     "question",
     "read_people",
     "recent_decisions",
+    "record_of",
     "release",
     "sample_people",
     "seen_contents",
     "seen_keys",
     "skip",
+    "snapshot",
     "spellings",
     "spellings_of",
     "split",
@@ -162,7 +170,7 @@ __all__ = [
     "unstandardised_decisions",
     "unstandardised_people",
     "waiting_beside",
-    "waiting_records",
+    "waiting_in",
     "write_batch",
     "writing",
 ]

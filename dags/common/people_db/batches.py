@@ -243,6 +243,12 @@ def mark_duplicates(
     """
     person_of = dict(zip(records["record_key"].to_pylist(), map(int, records["source_key"].to_pylist()), strict=True))
     decided = decisions.filter(pc.not_equal(decisions["decision"], Decision.NEW))
+    # Whom somebody is asked about is the person compared, not the one at the end of a chain of likenesses.
+    asked = pc.and_(pc.equal(decided["decision"], Decision.REVIEW), pc.is_valid(decided["matched_record_key"]))
+    place = decided.column_names.index("survivor_key")
+    decided = decided.set_column(
+        place, "survivor_key", pc.if_else(asked, decided["matched_record_key"], decided["survivor_key"])
+    )
     involved = records.filter(pc.is_in(records["record_key"], decided["record_key"].combine_chunks()))
     _check_unchanged(connection, decided)
     people_before = value(connection.execute("SELECT coalesce(max(person_id), 0) FROM people"))
@@ -410,12 +416,30 @@ def undo_batch(batch_id: str, *, force: bool = False) -> tuple[RunReport, dict[s
             """,
             [json.dumps(leaning), batch_id],
         )
+        take_judged_marks_away(connection, batch_id)
         _take_marks_away(connection, batch_id)
         connection.execute("DELETE FROM decisions WHERE batch_id = %s", [batch_id])
         connection.execute("DELETE FROM quarantine WHERE batch_id = %s", [batch_id])
         connection.execute("DELETE FROM people WHERE batch_id = %s", [batch_id])
         connection.execute("DELETE FROM batches WHERE batch_id = %s", [batch_id])
         return report, leaning
+
+
+def take_judged_marks_away(connection: Transaction, batch_id: str, judgement_id: int | None = None) -> None:
+    """Unmark whom somebody called another one, as a sweep had asked: by one judgement, or by all of these."""
+    connection.execute(
+        """
+        WITH marked AS (
+            SELECT DISTINCT ON (1) (mark->>0)::bigint AS person_id, (mark->>1)::bigint AS stood_for
+            FROM judgements, jsonb_array_elements(decision_before->'marked') AS mark
+            WHERE batch_id = %(batch)s AND judgement_id = coalesce(%(judgement)s, judgement_id)
+            ORDER BY 1, judgement_id
+        )
+        UPDATE people SET duplicate_of = (SELECT person_id FROM people AS p WHERE p.person_id = marked.stood_for)
+        FROM marked WHERE people.person_id = marked.person_id
+        """,
+        {"batch": batch_id, "judgement": judgement_id},
+    )
 
 
 def _take_marks_away(connection: Transaction, batch_id: str) -> None:

@@ -1,12 +1,14 @@
 """Judgements: what people said about decisions."""
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from common.errors import PeopleDbError
 from common.linkage.verdict import Decision
-from common.people_db.batches import each
+from common.people_db.batches import each, take_judged_marks_away
 from common.people_db.connection import RECORD, Transaction, as_table, transaction
 from common.people_db.people import insert_people
 from common.run_report import SWEEP
@@ -52,19 +54,106 @@ def judge(
     _turn_round(connection, (batch_id, record_key), after, new_person, keep_evidence=person_id in (None, matched))
     _move_spelling(connection, batch_id, record_key, person_id)
     if person_id is None and matched is not None:
-        keep_apart(connection, new_person, matched)
+        keep_apart(connection, new_person, matched, judged_by)
     if before == Decision.NEW:
         _remove_judged(connection, batch_id, record_key, new_person)
     count_again(connection, [batch_id])
     return new_person
 
 
-def keep_apart(connection: Transaction, person_id: int, other_id: int) -> None:
-    """Store that two people are never the same."""
-    connection.execute(
-        "INSERT INTO apart (person_id, other_id) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-        [min(person_id, other_id), max(person_id, other_id)],
+def judge_pair(
+    connection: Transaction, batch_id: str, record_key: str, person_id: int | None, judged_by: str | None = None
+) -> int:
+    """Say of somebody whom a sweep was not sure of whether it is another one; what was said already is left as it is.
+
+    The younger of the two rows, which has the higher id, is marked as a duplicate of the elder.
+
+    Args:
+        connection: within `writing`.
+        batch_id: the batch of the sweep.
+        record_key: the row of the person that was asked about.
+        person_id: whom it is the same as; None: it is somebody else than the person whom it resembles, for good.
+        judged_by: name of the user who says so; None: the role of the connection.
+
+    Returns:
+        The person that it is: `person_id`, or the row itself.
+
+    Raises:
+        PeopleDbError: there is no such decision of a sweep, somebody is gone or has been marked meanwhile, or the two
+            were called two people before.
+    """
+    row = connection.execute(
+        """
+        SELECT d.decision, d.person_id, one.person_id, coalesce(one.duplicate_of, one.person_id),
+               coalesce(other.duplicate_of, other.person_id)
+        FROM decisions AS d JOIN batches AS b USING (batch_id)
+        LEFT JOIN people AS one ON one.person_id = CASE b.source WHEN %(sweep)s THEN d.source_key::bigint END
+        LEFT JOIN people AS other ON other.person_id = coalesce(%(person)s, d.person_id)
+        WHERE (d.batch_id, d.record_key, b.source) = (%(batch)s, %(key)s, %(sweep)s)
+        """,
+        {"batch": batch_id, "key": record_key, "sweep": SWEEP, "person": person_id},
+    ).fetchone()
+    if row is None:
+        raise PeopleDbError(f"no sweep {batch_id} has asked about {record_key}")
+    before, matched, own, one, other = row
+    after = Decision.NEW if person_id is None else Decision.DUPLICATE
+    if before == after and person_id in (None, matched):
+        return int(matched)
+    if before != Decision.REVIEW:
+        raise PeopleDbError(f"that was answered already: split person {one} or undo the answer")
+    if one is None or other is None:
+        raise PeopleDbError("one of these two people is gone")
+    if one == other:
+        raise PeopleDbError(f"both are person {one} meanwhile")
+    if person_id is not None and _are_apart(connection, one, other):
+        raise PeopleDbError(f"people {one} and {other} were called two people")
+    judgement_id = _store_judgement(
+        connection, (batch_id, record_key), person_id or matched, judged_by, is_match=person_id is not None
     )
+    changed: dict[str, Any]
+    if person_id is None:
+        changed = {"apart": keep_apart(connection, one, other, judged_by)}
+    else:
+        changed = {"marked": _mark(connection, max(one, other), min(one, other))}
+    connection.execute(
+        "UPDATE judgements SET decision_before = decision_before || %s WHERE judgement_id = %s",
+        [json.dumps(changed), judgement_id],
+    )
+    said = own if person_id is None else person_id
+    _turn_round(connection, (batch_id, record_key), after, said, keep_evidence=person_id in (None, matched))
+    count_again(connection, [batch_id])
+    return int(said)
+
+
+def _mark(connection: Transaction, person_id: int, survivor: int) -> list[tuple[int, int | None]]:
+    """Mark a person, and whoever is marked as that one, as another one's duplicate; these rows and what they were."""
+    marked = connection.execute(
+        "SELECT person_id, duplicate_of FROM people WHERE person_id = %(person)s OR duplicate_of = %(person)s",
+        {"person": person_id},
+    ).fetchall()
+    connection.execute(
+        "UPDATE people SET duplicate_of = %s WHERE person_id = ANY(%s)", [survivor, [row for row, _ in marked]]
+    )
+    return marked
+
+
+def keep_apart(connection: Transaction, person_id: int, other_id: int, judged_by: str | None = None) -> bool:
+    """Store that two people are never the same; returns whether that is news."""
+    stored = connection.execute(
+        """
+        INSERT INTO apart (person_id, other_id, judged_by) VALUES (%s, %s, coalesce(%s, current_user))
+        ON CONFLICT DO NOTHING
+        """,
+        [min(person_id, other_id), max(person_id, other_id), judged_by],
+    )
+    return bool(stored.rowcount)
+
+
+def _are_apart(connection: Transaction, person_id: int, other_id: int) -> bool:
+    found = connection.execute(
+        "SELECT FROM apart WHERE (person_id, other_id) = (%s, %s)", [min(person_id, other_id), max(person_id, other_id)]
+    )
+    return found.fetchone() is not None
 
 
 def people_apart() -> pa.Table:
@@ -83,7 +172,13 @@ def people_apart() -> pa.Table:
     return as_table(rows, pa.schema([("person_id", pa.int64()), ("other_id", pa.int64())]))
 
 
-def split(connection: Transaction, person_id: int, rows: Sequence[int], records: Sequence[tuple[str, str]]) -> int:
+def split(
+    connection: Transaction,
+    person_id: int,
+    rows: Sequence[int],
+    records: Sequence[tuple[str, str]],
+    judged_by: str | None = None,
+) -> int:
     """Make a person of their own of what was taken for a person; the two are never the same from now on.
 
     Args:
@@ -91,6 +186,7 @@ def split(connection: Transaction, person_id: int, rows: Sequence[int], records:
         person_id: the person to take from.
         rows: ids of people whom a sweep marked as the person.
         records: batch and key of records that were decided to be the person. All others that say the same go along.
+        judged_by: name of the user who says so; None: the role of the connection.
 
     Returns:
         The other person.
@@ -124,10 +220,10 @@ def split(connection: Transaction, person_id: int, rows: Sequence[int], records:
         connection.execute("UPDATE people SET duplicate_of = %s WHERE person_id = ANY(%s)", [others[0], others[1:]])
     other = others[0] if others else None
     for batch_id, record_key, _ in alike:
-        other = judge(connection, batch_id, record_key, other)
+        other = judge(connection, batch_id, record_key, other, judged_by)
     if other is None:
         raise PeopleDbError("nothing to split off was named")
-    keep_apart(connection, person_id, other)
+    keep_apart(connection, person_id, other, judged_by)
     return other
 
 
@@ -151,25 +247,45 @@ def take_back(connection: Transaction, judged_by: str) -> tuple[str, str] | None
             SELECT j.judgement_id, j.question_id FROM judgements AS j JOIN decisions USING (batch_id, record_key)
             WHERE j.judged_by = %s AND j.decision_before->>'decision' = 'REVIEW' ORDER BY j.judgement_id DESC LIMIT 1
         )
-        SELECT j.judgement_id, batch_id, record_key, d.decision,
+        SELECT j.judgement_id, batch_id, record_key, d.decision, source = %s,
                EXISTS (SELECT FROM judgements AS later
                        WHERE (later.batch_id, later.record_key) = (j.batch_id, j.record_key)
                          AND later.judgement_id > j.judgement_id)
-        FROM judgements AS j JOIN decisions AS d USING (batch_id, record_key), last
+        FROM judgements AS j JOIN decisions AS d USING (batch_id, record_key) JOIN batches USING (batch_id), last
         WHERE j.judgement_id = last.judgement_id
            OR j.question_id = last.question_id AND j.judged_by = %s AND j.decision_before->>'decision' = 'REVIEW'
         ORDER BY j.judgement_id DESC
         """,
-        [judged_by, judged_by],
+        [judged_by, SWEEP, judged_by],
     ).fetchall()
-    for judgement_id, batch_id, record_key, now, judged_since in rows:  # the first judgement may have inserted somebody
+    # The latest first: the first judgement may have inserted somebody.
+    for judgement_id, batch_id, record_key, now, is_pair, judged_since in rows:
         if judged_since:
             raise PeopleDbError(f"somebody else has judged record {record_key} since")
+        if is_pair:
+            _take_pair_back(connection, batch_id, judgement_id)
         _open_again(connection, judgement_id)
-        if now == Decision.NEW:
+        if now == Decision.NEW and not is_pair:
             _remove_judged(connection, batch_id, record_key, None)
     count_again(connection, [batch_id for _, batch_id, *_ in rows])
     return (rows[-1][1], rows[-1][2]) if rows else None
+
+
+def _take_pair_back(connection: Transaction, batch_id: str, judgement_id: int) -> None:
+    """Unmark whom a judgement about a pair of people has marked, or forget that they are two."""
+    take_judged_marks_away(connection, batch_id, judgement_id)
+    connection.execute(
+        """
+        DELETE FROM apart AS a USING judgements AS j JOIN decisions AS d USING (batch_id, record_key), people AS one,
+                                     people AS other
+        WHERE j.judgement_id = %s AND (j.decision_before->>'apart')::boolean
+          AND one.person_id = d.source_key::bigint AND other.person_id = (j.decision_before->>'person_id')::bigint
+          AND (a.person_id, a.other_id) IN (
+              (coalesce(one.duplicate_of, one.person_id), coalesce(other.duplicate_of, other.person_id)),
+              (coalesce(other.duplicate_of, other.person_id), coalesce(one.duplicate_of, one.person_id)))
+        """,
+        [judgement_id],
+    )
 
 
 def _open_again(connection: Transaction, judgement_id: int) -> None:
@@ -193,10 +309,10 @@ def _open_again(connection: Transaction, judgement_id: int) -> None:
         INSERT INTO spellings (batch_id, record_key, question_id)
         SELECT batch_id, record_key, coalesce((decision_before->>'question_id')::bigint,
             greatest((SELECT max(question_id) FROM spellings), (SELECT max(question_id) FROM judgements), 0) + 1)
-        FROM judgements WHERE judgement_id = %s
+        FROM judgements JOIN batches USING (batch_id) WHERE judgement_id = %s AND source <> %s
         ON CONFLICT (batch_id, record_key) DO UPDATE SET question_id = excluded.question_id, person_id = NULL
         """,
-        [judgement_id],
+        [judgement_id, SWEEP],
     )
     connection.execute("DELETE FROM judgements WHERE judgement_id = %s", [judgement_id])
 
@@ -258,8 +374,8 @@ def count_again(connection: Transaction, batches: Sequence[str]) -> None:
 
 def _store_judgement(
     connection: Transaction, decided: tuple[str, str], person_id: int | None, judged_by: str | None, *, is_match: bool
-) -> None:
-    """Store what was said about a decision (batch and record key), and what that decision was before."""
+) -> int:
+    """Store what was said about a decision (batch and record key), and what that was before; returns its id."""
     batch_id, record_key = decided
     stored = connection.execute(
         """
@@ -276,11 +392,13 @@ def _store_judgement(
                                                   WHERE (s.batch_id, s.record_key) = (d.batch_id, d.record_key)))
         FROM decisions AS d LEFT JOIN people AS p ON p.person_id = %(person)s
         WHERE d.batch_id = %(batch)s AND d.record_key = %(key)s AND (p.person_id IS NOT NULL OR NOT %(match)s)
+        RETURNING judgement_id
         """,
         {"match": is_match, "person": person_id, "batch": batch_id, "key": record_key, "by": judged_by},
-    )
-    if not stored.rowcount:
+    ).fetchone()
+    if stored is None:
         raise PeopleDbError(f"there is no person {person_id}")
+    return int(stored[0])
 
 
 def _insert_judged(connection: Transaction, batch_id: str, record_key: str) -> int:

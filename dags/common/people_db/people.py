@@ -143,6 +143,11 @@ def plan_shards() -> list[Shard]:
     ]
 
 
+def snapshot(connection: Transaction) -> str:
+    """What the table holds now, see `Shard`."""
+    return str(value(connection.execute("SELECT pg_current_snapshot()::text")))
+
+
 def read_people(shard: Shard) -> pa.Table:
     """What a batch is compared with in a shard, schema `CANDIDATES`: a million people in about half a second.
 

@@ -1,40 +1,74 @@
 """Open questions: records in review that are asked about once, together, and what is answered."""
 
+from dataclasses import dataclass
+
 import pyarrow as pa
 
 from common.errors import PeopleDbError
-from common.linkage.standardise import STANDARDISED
-from common.people_db.connection import Transaction, as_table
+from common.people_db.connection import RECORD, Transaction, as_table
 from common.people_db.judgements import judge
+from common.run_report import SWEEP
 
-_WAITING = pa.schema([(name, pa.string()) for name in ("batch_id", "record_key", *STANDARDISED)])
+_RAW = pa.schema([(name, pa.string()) for name in ("record_key", *RECORD[1:])])
 
 
-def waiting_records(connection: Transaction, question_id: int) -> pa.Table:
-    """The records of an open question: `batch_id`, `record_key` and the columns `STANDARDISED`, the fullest first."""
+@dataclass(frozen=True)
+class Compared:
+    """What is known of the records that an answer is about.
+
+    Attributes:
+        records: `record_key` (with the batch before it, since it may be of several) and the raw fields.
+        question_id: the open question that they wait in; None: it is one record, which was decided.
+        people: those whom somebody who answers has before their eyes.
+        inserts: whether somebody new is inserted; of a sweep they are people already.
+        snapshot: what the table held when the first of the records was compared with everybody; None: not known.
+    """
+
+    records: pa.Table
+    question_id: int | None
+    people: frozenset[int]
+    inserts: bool
+    snapshot: str | None
+
+
+def compared(connection: Transaction, batch_id: str, record_key: str) -> Compared:
+    """The records that wait for one answer with a record, itself among them, and with whom they were compared."""
     rows = connection.execute(
         """
-        SELECT batch_id, record_key, first_name_std, last_name_std, address_std, generation_std
-        FROM spellings WHERE question_id = %s
-        ORDER BY num_nonnulls(first_name_std, last_name_std, address_std) DESC,
-                 length(concat(first_name_std, last_name_std, address_std)) DESC, record_key, batch_id
+        WITH waiting AS (
+            SELECT s.batch_id, s.record_key, s.question_id
+            FROM spellings AS asked JOIN spellings AS s USING (question_id)
+            WHERE (asked.batch_id, asked.record_key) = (%(batch)s, %(key)s)
+            UNION
+            SELECT %(batch)s, %(key)s, (SELECT question_id FROM spellings
+                                        WHERE (batch_id, record_key) = (%(batch)s, %(key)s))
+        )
+        SELECT concat(batch_id, '/', record_key), d.first_name, d.last_name, d.address, w.question_id,
+               ARRAY(SELECT coalesce(p.duplicate_of, p.person_id) FROM people AS p
+                     WHERE p.person_id IN (d.person_id, d.runner_up_person_id)), b.source <> %(sweep)s,
+               CASE WHEN b.compared_on = (pg_control_system()).system_identifier THEN b.compared_with::text END
+        FROM waiting AS w JOIN decisions AS d USING (batch_id, record_key) JOIN batches AS b USING (batch_id)
+        ORDER BY pg_snapshot_xmax(b.compared_with), batch_id, record_key
         """,
-        [question_id],
+        {"batch": batch_id, "key": record_key, "sweep": SWEEP},
     ).fetchall()
-    return as_table(rows, _WAITING)
+    if not rows:
+        raise PeopleDbError("this question is gone: its batch was taken back")
+    snapshots = [row[-1] for row in rows]
+    return Compared(
+        records=as_table([row[:4] for row in rows], _RAW),
+        question_id=rows[0][4],
+        people=frozenset(person_id for row in rows for person_id in row[5]),
+        inserts=rows[0][6],
+        snapshot=snapshots[0] if None not in snapshots else None,
+    )
 
 
-def asked_people(connection: Transaction, question_id: int) -> set[int]:
-    """The people that somebody who answers a question has before their eyes."""
-    rows = connection.execute(
-        """
-        SELECT DISTINCT coalesce(p.duplicate_of, p.person_id)
-        FROM spellings AS s JOIN decisions AS d USING (batch_id, record_key)
-        JOIN people AS p ON p.person_id = d.person_id WHERE s.question_id = %s
-        """,
-        [question_id],
-    ).fetchall()
-    return {person_id for (person_id,) in rows}
+def record_of(connection: Transaction, question_id: int) -> tuple[str, str] | None:
+    """Batch and key of a record of an open question; None if there is no such question (any more)."""
+    query = "SELECT batch_id, record_key FROM spellings WHERE question_id = %s ORDER BY 1, 2 LIMIT 1"
+    row = connection.execute(query, [question_id]).fetchone()
+    return row and (str(row[0]), str(row[1]))
 
 
 def answer_question(
@@ -56,23 +90,35 @@ def answer_question(
     Raises:
         PeopleDbError: there is no such question or person, or it was answered otherwise.
     """
-    waiting = waiting_records(connection, question_id).select(["batch_id", "record_key"]).to_pylist()
+    waiting = _waiting(connection, question_id)
     if not waiting:
         return _answered(connection, question_id, person_id)
     others = waiting
     if person_id is None:
         first, *others = waiting
-        person_id = judge(connection, first["batch_id"], first["record_key"], None, judged_by)
+        person_id = judge(connection, *first, None, judged_by)
     for record in others:
-        judge(connection, record["batch_id"], record["record_key"], person_id, judged_by)
+        judge(connection, *record, person_id, judged_by)
     connection.execute(
         """
         UPDATE judgements SET question_id = %s FROM unnest(%s::text[], %s::text[]) AS w (batch_id, record_key)
         WHERE (judgements.batch_id, judgements.record_key) = (w.batch_id, w.record_key) AND question_id IS NULL
         """,
-        [question_id, *([record[name] for record in waiting] for name in ("batch_id", "record_key"))],
+        [question_id, *([record[side] for record in waiting] for side in (0, 1))],
     )
     return person_id
+
+
+def _waiting(connection: Transaction, question_id: int) -> list[tuple[str, str]]:
+    """Batch and key of the records of an open question, the fullest first."""
+    return connection.execute(
+        """
+        SELECT batch_id, record_key FROM spellings WHERE question_id = %s
+        ORDER BY num_nonnulls(first_name_std, last_name_std, address_std) DESC,
+                 length(concat(first_name_std, last_name_std, address_std)) DESC, record_key, batch_id
+        """,
+        [question_id],
+    ).fetchall()
 
 
 def _answered(connection: Transaction, question_id: int, person_id: int | None) -> int:

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 
 from common.errors import PeopleDbError
 from common.people_db.connection import Transaction, value
+from common.run_report import SWEEP
 
 
 class QuestionKey(NamedTuple):
@@ -192,7 +193,8 @@ def question(connection: Transaction, key: QuestionKey) -> dict[str, Any]:
         `contributions` (log-odds by term), `margin`; `person_id` of the candidate and of the runner-up with its
         score; where the record came from: `source`, `source_key`, `run_id`, `loaded_at`; `compared`, the raw fields
         of another record that the score is about, None if it is about the candidate's own row; `accept_at` and
-        `review_at` of the champion; `question_id`, None once it is answered.
+        `review_at` of the champion; `question_id`, None once it is answered; `own_person_id`, if a sweep asks: the
+        person that the record is.
 
     Raises:
         PeopleDbError: there is no such decision (any more).
@@ -209,8 +211,10 @@ def question(connection: Transaction, key: QuestionKey) -> dict[str, Any]:
                    d.runner_up_score,
                    (SELECT s.question_id FROM spellings AS s
                     WHERE (s.batch_id, s.record_key) = (d.batch_id, d.record_key)) AS question_id,
+                   (SELECT coalesce(p.duplicate_of, p.person_id) FROM people AS p
+                    WHERE p.person_id = CASE b.source WHEN %s THEN d.source_key::bigint END) AS own_person_id,
                    b.source, b.run_id, b.loaded_at, m.accept_at, m.review_at,
-                   CASE WHEN o.record_key IS NOT NULL
+                   CASE WHEN o.record_key IS NOT NULL AND b.source <> %s
                         THEN jsonb_build_object('first_name', o.first_name, 'last_name', o.last_name,
                                                 'address', o.address) END AS compared
             FROM decisions AS d JOIN batches AS b USING (batch_id)
@@ -220,7 +224,7 @@ def question(connection: Transaction, key: QuestionKey) -> dict[str, Any]:
                        FROM models WHERE champion) AS m ON true
             WHERE (d.batch_id, d.record_key) = (%s, %s)
             """,
-            key,
+            [SWEEP, SWEEP, *key],
         ).fetchone()
     if row is None:
         raise PeopleDbError("this question is gone: its batch was taken back")
@@ -242,6 +246,23 @@ def waiting_beside(connection: Transaction, key: QuestionKey) -> list[Spelling]:
         {"batch": key.batch_id, "key": key.record_key},
     ).fetchall()
     return [Spelling(*row) for row in rows]
+
+
+def waiting_in(connection: Transaction, question_ids: Sequence[int]) -> dict[int, list[Spelling]]:
+    """The records of open questions, by question, the best scores first."""
+    rows = connection.execute(
+        """
+        SELECT s.question_id, d.first_name, d.last_name, d.address, d.batch_id, d.record_key, b.source, b.loaded_at,
+               true
+        FROM spellings AS s JOIN decisions AS d USING (batch_id, record_key) JOIN batches AS b USING (batch_id)
+        WHERE s.question_id = ANY(%s) ORDER BY d.score DESC NULLS LAST, d.batch_id, d.record_key
+        """,
+        [list(question_ids)],
+    ).fetchall()
+    found: dict[int, list[Spelling]] = {}
+    for question_id, *fields in rows:
+        found.setdefault(question_id, []).append(Spelling(*fields))
+    return found
 
 
 def spellings(connection: Transaction, person_ids: Sequence[int]) -> dict[int, list[Spelling]]:
@@ -422,6 +443,17 @@ def history(connection: Transaction, person_id: int) -> dict[str, list[dict[str,
             [person_id],
         ).fetchall()
     return {"decisions": decisions, "judgements": judgements}
+
+
+def marked_rows(connection: Transaction, person_id: int) -> list[dict[str, Any]]:
+    """The rows of `people` that were marked as duplicates of a person: `person_id` and the raw fields."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """
+            SELECT person_id, first_name, last_name, address FROM people WHERE duplicate_of = %s ORDER BY person_id
+            """,
+            [person_id],
+        ).fetchall()
 
 
 def stands_for(connection: Transaction, person_id: int) -> int:

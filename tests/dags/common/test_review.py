@@ -7,11 +7,26 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from common import newcomers, review
 from common import people_db as database
-from common import review
 from common.errors import PeopleDbError, PeopleDbUnreachable
+from common.newcomers import Alike
 from common.people_db import Asked, QuestionKey, Reviewer
-from reviewing import JONES, MODEL, RELATIVE, SISTER, SMITH, THIN, WOOD, execute, load, person_of, stored
+from reviewing import (
+    JONES,
+    MODEL,
+    RELATIVE,
+    SISTER,
+    SMITH,
+    THIN,
+    WOOD,
+    execute,
+    insert_by_hand,
+    load,
+    person_of,
+    stored,
+    sweep,
+)
 
 ANN = Reviewer("ann", "screen-ann")
 BEN = Reviewer("ben", "screen-ben")
@@ -147,11 +162,6 @@ def test_how_far_review_is(asked: str) -> None:
     assert review.progress(ALL, "ben")["answered_today"] == 0
 
 
-def test_sweeps_are_not_asked_about(asked: str) -> None:
-    execute(asked, "UPDATE batches SET source = 'people' WHERE batch_id = 'batch 3'")
-    assert "sister" not in next_keys(ANN)
-
-
 def test_an_answer_holds_for_all_records_of_a_question_and_is_taken_back_for_all(asked: str) -> None:
     load("batch 4", ("sister again", "Wilma", "Smith", "12 Main St, Springfield"), source="newest.csv")
     before = stored(asked), execute(asked, "SELECT batch_id, record_key, person_id, question_id FROM spellings")
@@ -166,6 +176,105 @@ def test_an_answer_holds_for_all_records_of_a_question_and_is_taken_back_for_all
     after = stored(asked), execute(asked, "SELECT batch_id, record_key, person_id, question_id FROM spellings")
     assert after[0] == before[0]
     assert sorted(after[1]) == sorted(before[1])
+
+
+# Pairs of a sweep --------------------------------------------------------------------------------------------------
+
+COUSIN = ("cousin", "Gilbert", "Nobody", "5 Elm St, Salem")
+OTHER = ("other", "Hugo", "Nobody", "5 Elm St, Salem")
+
+
+@pytest.fixture
+def swept(asked: str) -> str:
+    """Besides the three questions, two relatives stand in the table, whom a sweep was not sure of; the DSN."""
+    insert_by_hand(asked, COUSIN, OTHER)
+    sweep("sweep 1")
+    assert execute(asked, "SELECT reason, person_id FROM open_questions WHERE source = 'people'") == [
+        ("HOUSEHOLD", person_of(asked, "cousin"))
+    ]
+    return asked
+
+
+def pair_asked() -> review.Question:
+    (question,) = review.open_questions(Asked(text="Nobody"))
+    return question
+
+
+def test_a_pair_of_a_sweep_is_asked_about(swept: str) -> None:
+    question = pair_asked()
+    assert (question.own_person_id, question.candidate.person_id) == (
+        person_of(swept, "other"),
+        person_of(swept, "cousin"),
+    )
+    assert question.record["first_name"] == [("Hugo", True)]
+    assert review.progress(ALL, "ann")["open"] == 4
+    assert question.record_key in next_keys(ANN)
+    assert next_keys(BEN, Asked(run_id="run of sweep 1")) == [question.record_key]
+
+
+def test_the_younger_of_one_person_is_marked(swept: str) -> None:
+    cousin, other = person_of(swept, "cousin"), person_of(swept, "other")
+    for _ in range(2):
+        assert review.answer(ANN, pair_asked_key(swept), cousin).ours
+    assert execute(swept, "SELECT person_id, duplicate_of FROM people WHERE duplicate_of IS NOT NULL") == [
+        (other, cousin)
+    ]
+    assert execute(swept, "SELECT is_match, judged_by, left_first_name, right_first_name FROM judgements") == [
+        (True, "ann", "Hugo", "Gilbert")
+    ]
+    assert review.progress(ALL, "ann")["open"] == 3
+    assert not review.answer(BEN, pair_asked_key(swept), None).ours
+
+
+def pair_asked_key(dsn: str) -> QuestionKey:
+    ((batch, key),) = execute(dsn, "SELECT batch_id, record_key FROM decisions WHERE last_name = 'Nobody'")
+    return QuestionKey(batch, key)
+
+
+def test_two_people_stay_two_and_are_not_asked_about_again(swept: str) -> None:
+    cousin, other = person_of(swept, "cousin"), person_of(swept, "other")
+    assert review.answer(ANN, pair_asked_key(swept), None).ours
+    assert execute(swept, "SELECT person_id, other_id, judged_by FROM apart") == [(cousin, other, "ann")]
+    assert execute(swept, "SELECT count(*) FROM people WHERE duplicate_of IS NOT NULL") == [(0,)]
+    insert_by_hand(swept, ("more", "Quentin", "Newman", "1 Far Rd, Reno"))
+    sweep("sweep 2")
+    assert review.progress(ALL, "ann")["open"] == 3
+
+
+def test_a_pair_that_two_sweeps_found_is_one_question(swept: str) -> None:
+    insert_by_hand(swept, ("more", "Quentin", "Newman", "1 Far Rd, Reno"))
+    sweep("sweep 2")
+    assert pair_asked().batch_id == "sweep 2"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_answer_about_a_pair_can_be_taken_back_without_a_trace(swept: str, same: bool) -> None:
+    before = stored(swept), execute(swept, "SELECT * FROM spellings"), execute(swept, "SELECT * FROM apart")
+    key = pair_asked_key(swept)
+    assert review.answer(ANN, key, person_of(swept, "cousin") if same else None).ours
+    assert review.take_back(ANN).key == key
+    assert before == (stored(swept), execute(swept, "SELECT * FROM spellings"), execute(swept, "SELECT * FROM apart"))
+
+
+def test_a_pair_may_be_somebody_else_again(swept: str) -> None:
+    """Who stood for others takes them along, and the elder of the two is who stays."""
+    wood = person_of(swept, "wood")
+    assert review.answer(ANN, pair_asked_key(swept), wood).ours
+    assert review.person(person_of(swept, "other"))["person_id"] == wood
+
+
+def test_undoing_a_sweep_takes_the_marks_of_its_answers_along(swept: str) -> None:
+    assert review.answer(ANN, pair_asked_key(swept), person_of(swept, "cousin")).ours
+    database.undo_batch("sweep 1")
+    assert execute(swept, "SELECT count(*) FROM people WHERE duplicate_of IS NOT NULL") == [(0,)]
+
+
+def test_a_person_of_a_pair_who_is_gone_is_not_asked_about(swept: str) -> None:
+    key = pair_asked_key(swept)
+    execute(swept, "DELETE FROM people WHERE record_key = 'cousin'")
+    assert review.progress(ALL, "ann")["open"] == 3
+    with pytest.raises(PeopleDbError, match="is gone"):
+        review.answer(ANN, key, None)
 
 
 # What is shown ----------------------------------------------------------------------------------------------------
@@ -233,7 +342,7 @@ def test_differences_are_marked_by_character(
 RELATIVE_KEY = QuestionKey("batch 2", "relative")
 
 
-def answer_new(reviewer: Reviewer) -> tuple[bool, Any]:
+def answer_new(reviewer: Reviewer) -> review.Outcome:
     return review.answer(reviewer, RELATIVE_KEY, None)
 
 
@@ -264,7 +373,7 @@ def test_nobody_overturns_what_somebody_else_has_answered(asked: str) -> None:
     smith = person_of(asked, "smith")
     review.answer(ANN, RELATIVE_KEY, smith)
     before = stored(asked)
-    ours, known = review.answer(BEN, RELATIVE_KEY, None)
+    ours, known, _ = review.answer(BEN, RELATIVE_KEY, None)
     assert (ours, known.person_id, known.judged_by) == (False, smith, "ann")
     assert stored(asked) == before
 
@@ -273,13 +382,13 @@ def test_of_two_answers_at_once_one_holds(asked: str) -> None:
     smith = person_of(asked, "smith")
     barrier = threading.Barrier(2)
 
-    def give(reviewer: Reviewer, person_id: int | None) -> tuple[bool, Any]:
+    def give(reviewer: Reviewer, person_id: int | None) -> review.Outcome:
         barrier.wait()
         return review.answer(reviewer, RELATIVE_KEY, person_id)
 
     with ThreadPoolExecutor(2) as pool:
         given = list(pool.map(give, (ANN, BEN), (smith, None)))
-    assert sorted(ours for ours, _ in given) == [False, True]
+    assert sorted(outcome.ours for outcome in given) == [False, True]
     assert given[0][1] == given[1][1]
     assert len(execute(asked, "SELECT judgement_id FROM judgements")) == 1
 
@@ -301,6 +410,96 @@ def test_a_question_whose_batch_was_taken_back_says_so(asked: str) -> None:
     with pytest.raises(PeopleDbError, match="its batch was taken back"):
         answer_new(ANN)
     assert next_keys(ANN) == ["sister"]
+
+
+# Who came meanwhile ------------------------------------------------------------------------------------------------
+
+TWIN = ("twin", "George", "Smith", "12 Main St, Springfield")
+
+
+def test_somebody_new_is_compared_with_whoever_came_meanwhile(asked: str) -> None:
+    """The twin came by another client, whom no batch was compared with."""
+    insert_by_hand(asked, TWIN)
+    before = stored(asked)
+    ours, known, (newcomer,) = review.answer(ANN, RELATIVE_KEY, None)
+    assert (ours, known) == (False, None)
+    assert newcomer.person_id == max(person for (person,) in execute(asked, "SELECT person_id FROM people"))
+    assert newcomer.score >= MODEL.accept_at
+    assert newcomer.spellings[0].first_name == [("George", False)]
+    assert sum(term.log_odds for term in newcomer.terms) == pytest.approx(_log_odds(newcomer.score))
+    after = stored(asked)
+    assert {**after, "people": []} == {**before, "people": []}, "nothing but standardised columns was written"
+    assert review.one_question(RELATIVE_KEY).answer is None
+
+
+def test_the_reviewer_says_that_it_is_the_newcomer(asked: str) -> None:
+    insert_by_hand(asked, TWIN)
+    (newcomer,) = review.answer(ANN, RELATIVE_KEY, None).newcomers
+    assert review.answer(ANN, RELATIVE_KEY, newcomer.person_id).ours
+    assert execute(asked, "SELECT count(*) FROM people") == [(4,)]
+
+
+def test_the_reviewer_says_that_it_is_somebody_new_all_the_same(asked: str) -> None:
+    insert_by_hand(asked, TWIN)
+    (newcomer,) = review.answer(ANN, RELATIVE_KEY, None).newcomers
+    seen = [Alike(newcomer.person_id, None)]
+    insert_by_hand(asked, TWIN)
+    (other,) = review.answer(ANN, RELATIVE_KEY, None, seen).newcomers
+    assert other.person_id != newcomer.person_id, "what came since the last look is shown"
+    assert review.answer(ANN, RELATIVE_KEY, None, [*seen, Alike(other.person_id, None)]).ours
+    assert execute(asked, "SELECT count(*) FROM people") == [(6,)]
+
+
+def test_who_was_there_before_or_is_only_a_relative_is_no_newcomer(asked: str) -> None:
+    insert_by_hand(asked, ("brother", "Theodore", *SMITH[2:]))
+    execute(asked, "UPDATE people SET last_name = 'Jonas' WHERE record_key = 'jones'")
+    assert review.answer(ANN, RELATIVE_KEY, None).ours
+
+
+def test_whoever_is_spelt_otherwise_since_is_a_newcomer(asked: str) -> None:
+    fields = "first_name = 'George', last_name = 'Smith', address = '12 Main Street, Springfield'"
+    execute(asked, f"UPDATE people SET {fields} WHERE record_key = 'wood'")  # noqa: S608 - fixed text
+    (newcomer,) = review.answer(ANN, RELATIVE_KEY, None).newcomers
+    assert newcomer.person_id == person_of(asked, "wood")
+
+
+def test_another_open_question_may_be_the_same_new_person(asked: str) -> None:
+    load("batch 4", ("again", *RELATIVE[1:]), source="newest.csv")
+    execute(asked, "UPDATE spellings SET question_id = 99 WHERE record_key = 'again'")
+    (newcomer,) = review.answer(ANN, RELATIVE_KEY, None).newcomers
+    assert (newcomer.person_id, newcomer.question_id) == (None, 99)
+    assert newcomer.spellings[0].source == "newest.csv"
+    assert review.answer(ANN, RELATIVE_KEY, None, [Alike(None, 99)], [99]).ours
+    new_person = person_of(asked, "relative")
+    assert execute(asked, "SELECT decision, person_id FROM decisions WHERE record_key = 'again'") == [
+        ("DUPLICATE", new_person)
+    ]
+    assert [review.take_back(ANN).record_key for _ in range(2)] == ["again", "relative"]
+
+
+def test_where_it_is_not_known_with_whom_it_was_compared_that_is_everybody(asked: str) -> None:
+    """The rows came from a version before, or with a backup from a cluster that counts otherwise."""
+    insert_by_hand(asked, TWIN)
+    (newcomer,) = review.answer(ANN, RELATIVE_KEY, None).newcomers
+    execute(asked, "UPDATE batches SET compared_with = pg_current_snapshot()")
+    assert review.answer(ANN, RELATIVE_KEY, None, [Alike(newcomer.person_id, None)]).ours
+    review.take_back(ANN)
+    for statement in ("UPDATE batches SET compared_with = NULL", "UPDATE batches SET compared_on = 1"):
+        execute(asked, statement)
+        assert review.answer(ANN, RELATIVE_KEY, None).newcomers == [newcomer]
+
+
+def test_who_comes_while_an_answer_waits_for_a_lock_is_seen_too(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare = newcomers.compare
+
+    def come_after(*args: Any) -> newcomers.Comparison:
+        compared = compare(*args)
+        if not execute(asked, "SELECT 1 FROM people WHERE record_key = 'twin'"):
+            insert_by_hand(asked, TWIN)
+        return compared
+
+    monkeypatch.setattr("common.newcomers.compare", come_after)
+    assert len(review.answer(ANN, RELATIVE_KEY, None).newcomers) == 1
 
 
 # Taking back ------------------------------------------------------------------------------------------------------

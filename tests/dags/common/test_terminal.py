@@ -18,7 +18,7 @@ from common import review, spreadsheet, upkeep
 from common.people_db import Asked, QuestionKey
 from common.settings import PROJECT_ROOT
 from common.terminal import Session
-from reviewing import JONES, RELATIVE, SISTER, SMITH, THIN, WOOD, execute, load, person_of, stored
+from reviewing import JONES, RELATIVE, SISTER, SMITH, THIN, WOOD, execute, insert_by_hand, load, person_of, stored
 from rich.console import Console
 
 EVIL = ("evil", "=HYPERLINK(1)", *SMITH[2:])
@@ -52,6 +52,23 @@ def test_questions_are_answered_by_the_keys_of_the_page(asked: str) -> None:
     assert "Robert" in said
     assert "Taken back." in said
     assert execute(asked, "SELECT count(*) FROM claims") == [(0,)]
+
+
+def test_who_came_meanwhile_is_shown_and_chosen_by_number(asked: str) -> None:
+    insert_by_hand(asked, ("twin", *SISTER[1:]))
+    done, said = session("n" + "x" + "n1", Asked(batch_id="batch 3"))
+    assert "Others came meanwhile who are as much alike" in said
+    assert done == "1 answers given"
+    assert execute(asked, "SELECT person_id FROM decisions WHERE record_key = 'sister'") == [
+        (person_of(asked, "twin"),)
+    ]
+
+
+def test_who_came_meanwhile_may_be_another_one(asked: str) -> None:
+    insert_by_hand(asked, ("twin", *SISTER[1:]))
+    done, _ = session("nn", Asked(batch_id="batch 3"))
+    assert done == "1 answers given"
+    assert execute(asked, "SELECT decision FROM decisions WHERE record_key = 'sister'") == [("NEW",)]
 
 
 def test_all_is_shown_and_the_end_is_told(asked: str) -> None:
@@ -172,7 +189,7 @@ def test_what_somebody_else_has_answered_stays(asked: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("verdict_of", "reason"),
     [
-        ({"relative": "new", "thin": "perhaps"}, "the verdict must be same, new or the id of a person"),
+        ({"relative": "new", "thin": "perhaps"}, "the verdict must be same, new, new anyway or the id of a person"),
         ({"relative": "new", "thin": "999"}, "there is no person 999; nothing was stored"),
     ],
 )
@@ -211,7 +228,48 @@ def test_a_file_that_is_none_is_one_clear_line(
     assert said.count("\n") == 1
 
 
+def test_a_line_of_a_file_stays_open_where_somebody_came_meanwhile(asked: str, tmp_path: Path) -> None:
+    file = tmp_path / "review.csv"
+    spreadsheet.export(file, Asked())
+    insert_by_hand(asked, ("twin", *SISTER[1:]))
+    twin = person_of(asked, "twin")
+    fill_in(file, {"relative": "new", "sister": "new"})
+    said = spreadsheet.judge(list(spreadsheet.verdicts(file)), "ann").splitlines()
+    assert said[0] == "1 answers stored, 0 were there already, 0 others stay as they are"
+    assert f"others came who are as much alike: person {twin} (0.9" in said[1]
+    assert said[2] == "these are open: write the id of the person, or new anyway, and give the file again"
+    assert judgements(asked) == [("relative", False, "ann")]
+    fill_in(file, {"relative": "new", "sister": "New  anyway"})
+    said = spreadsheet.judge(list(spreadsheet.verdicts(file)), "ann").splitlines()
+    assert said == ["1 answers stored, 1 were there already, 0 others stay as they are"]
+
+
+def test_two_lines_of_a_file_about_one_new_person_insert_one(asked: str, tmp_path: Path) -> None:
+    load("batch 4", ("again", *SISTER[1:]), source="newest.csv")
+    execute(asked, "UPDATE spellings SET question_id = 99 WHERE record_key = 'again'")
+    file = tmp_path / "review.csv"
+    spreadsheet.export(file, Asked())
+    fill_in(file, {"again": "new anyway", "sister": "new"})
+    said = spreadsheet.judge(list(spreadsheet.verdicts(file)), "ann").splitlines()
+    assert said[0].startswith("1 answers stored")
+    assert "line 4: others came who are as much alike: question 99 (0.9" in said[1]
+    fill_in(file, {"again": "new anyway", "sister": "new"})
+    said = spreadsheet.judge(list(spreadsheet.verdicts(file)), "ann").splitlines()
+    assert said[0].startswith("0 answers stored, 1 were there already")
+    assert f"line 4: others came who are as much alike: person {person_of(asked, 'again')} (0.9" in said[1]
+
+
 # Commands --------------------------------------------------------------------------------------------------------
+
+
+def test_a_decision_is_turned_round_to_new_only_if_nobody_came_meanwhile(
+    asked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    insert_by_hand(asked, ("twin", *RELATIVE[1:]))
+    assert upkeep.main(["judge", "batch 2", "relative", "new"]) == 1
+    assert "nothing is stored, others came who are as much alike: person 4 (0." in capsys.readouterr().err
+    assert upkeep.main(["judge", "batch 2", "relative", "new", "--anyway"]) == 0
+    assert upkeep.main(["judge", "batch 2", "relative", "new"]) == 0, "it is new already"
 
 
 def test_of_a_key_its_beginning_will_do(asked: str, capsys: pytest.CaptureFixture[str]) -> None:

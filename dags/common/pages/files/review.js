@@ -12,6 +12,7 @@ const WAITS = [1, 2, 4, 8, 15]; // seconds before a request is tried again
 
 let question = null; // what is on the screen
 let busy = false; // between an answer and the next question
+let newcomers = []; // who came while the question waited, and is on the screen with it
 let choosing = null; // the question for which somebody else is looked up
 
 function uuid() {
@@ -97,7 +98,7 @@ async function step(work) {
 
 const VERDICTS = {
   same: () => question.candidate && answer(question, question.candidate.person_id),
-  new: () => answer(question, null),
+  new: () => answer(question, null, newcomers),
   "runner-up": () => question.runner_up && answer(question, question.runner_up.person_id),
   other: () => { choosing = question; lookUp(question.record); },
   skip: () => step(async () => {
@@ -113,19 +114,25 @@ const VERDICTS = {
   }),
 };
 
-function answer(asked, personId) {
+// Somebody new may be none of those in `seen`; of questions among them, those in `together` are about the same one.
+function answer(asked, personId, seen = [], together = []) {
   return step(async () => {
-    const next = await insist("answer", { ...about(asked), person_id: personId });
+    const whom = seen.map(({ person_id, question_id }) => ({ person_id, question_id }));
+    const next = await insist("answer", { ...about(asked), person_id: personId, seen: whom, together });
+    if (!next.answer) {
+      showNewcomers([...seen, ...next.newcomers]);
+      return;
+    }
     choosing = null;
-    const said = inWords(next.answer);
+    const said = inWords(next.answer, asked.own_person_id !== null);
     told(next.ours ? `Answered: ${said}.` : `${next.answer.judged_by || "Somebody"} has answered meanwhile: ${said}. Nothing was changed.`);
     location.hash = "questions";
     show(next);
   });
 }
 
-function inWords(answered) {
-  return answered.person_id === null ? "somebody new" : `person ${answered.person_id}`;
+function inWords(answered, pair) {
+  return answered.person_id === null ? (pair ? "two people" : "somebody new") : `person ${answered.person_id}`;
 }
 
 function enable() {
@@ -146,6 +153,9 @@ function show(next) {
   question = next.question;
   if (next.user) element("who").textContent = `Reviewing as ${next.user}`;
   showProgress(next.progress);
+  newcomers = [];
+  element("newcomers").hidden = true;
+  element("newcomers").querySelector("ol").replaceChildren();
   element("verdicts").hidden = false;
   element("question").hidden = !question;
   element("nothing").hidden = Boolean(question);
@@ -181,6 +191,10 @@ function options(name, entries) {
 
 function showQuestion() {
   const { candidate, compared, record } = question;
+  const pair = question.own_person_id !== null; // two people of the table, of whom a sweep asks
+  element("side-record").textContent = pair ? `Person ${question.own_person_id}` : "Arrived";
+  element("side-person").textContent = pair && candidate ? `Person ${candidate.person_id}` : "Known";
+  element("new-words").textContent = pair ? "Two people" : "Somebody new";
   element("asked").textContent = candidate ? "Is this the same person?" : "Who is this?";
   element("why").textContent = question.why;
   const known = candidate ? candidate.spellings[0] : compared;
@@ -195,7 +209,9 @@ function showQuestion() {
   const from = make("th", "From");
   from.scope = "row";
   const key = question.source_key ? `, key ${question.source_key}` : "";
-  origin.append(from, make("td", `${fileName(question.source)}${key}, ${day(question.loaded_at)}`));
+  const arrived = make("td", pair ? `found by a sweep, ${day(question.loaded_at)} · ` : `${fileName(question.source)}${key}, ${day(question.loaded_at)}`);
+  if (pair) arrived.append(personLink(question.own_person_id));
+  origin.append(from, arrived);
   const waits = compared ? "another record that waits" : "Nobody known comes near.";
   const cell = make("td", candidate ? `${fileName(known.source)}, ${day(known.seen_at)} · ` : waits);
   if (candidate) cell.append(personLink(candidate.person_id));
@@ -211,6 +227,19 @@ function showQuestion() {
   element("runner-up").hidden = !second;
   element("runner-up").querySelector("ul").replaceChildren(...(second ? [personLine(second.spellings[0], `scores ${percent(second.score)}`, second.person_id)] : []));
   focusOn("asked");
+}
+
+function showNewcomers(came) {
+  newcomers = came;
+  told("Nothing is stored yet: others came meanwhile.");
+  element("newcomers-text").textContent = "They are as much like this record as a duplicate. Choose one, or Somebody new again if it is none of them.";
+  element("newcomers").querySelector("ol").replaceChildren(...came.map((newcomer, place) => foundPerson(newcomer, place,
+    newcomer.question_id === null
+      ? ["It is this one", () => answer(question, newcomer.person_id)]
+      : ["The same new person", () => answer(question, null, newcomers, [newcomer.question_id])])));
+  element("newcomers").hidden = false;
+  element("newcomers-title").focus();
+  element("newcomers").scrollIntoView({ block: "start" });
 }
 
 function showTerms(box, candidate, compared) {
@@ -263,14 +292,16 @@ async function search() {
   try {
     const { people } = await request("find", Object.fromEntries(form));
     element("found-none").textContent = people.length > 1 ? `${people.length} people, the nearest first` : people.length ? "1 person" : "Nobody comes near.";
-    element("found").replaceChildren(...people.map(foundPerson));
+    element("found").replaceChildren(...people.map((person, place) => foundPerson(person, place,
+      choosing && ["It is this one", () => answer(choosing, person.person_id)])));
     trouble(null);
   } catch (error) {
     element("found-none").textContent = error instanceof TypeError ? "The server does not answer." : error.message;
   }
 }
 
-function foundPerson(person, place) {
+// `choice`: the words of a button and what it does; there is none if there is nothing to choose.
+function foundPerson(person, place, choice) {
   const item = make("li");
   const who = make("div");
   const [first, ...others] = person.spellings;
@@ -282,12 +313,14 @@ function foundPerson(person, place) {
   const terms = make("ul", null, "terms");
   terms.append(...person.terms.map(termLine), make("li", `Together: ${percent(person.score)} likely the same person.`, "score"));
   item.append(who, terms);
-  if (choosing) {
+  if (person.question_id) who.append(make("p", "Waits for an answer too: another question.", "small"));
+  if (choice) {
+    const [words, choose] = choice;
     const button = make("button");
     button.type = "button";
     if (place < 9) button.append(make("kbd", String(place + 1)), " ");
-    button.append("It is this one");
-    button.addEventListener("click", () => answer(choosing, person.person_id));
+    button.append(words);
+    button.addEventListener("click", choose);
     item.append(button);
   }
   return item;
@@ -297,15 +330,22 @@ function foundPerson(person, place) {
 
 async function showPerson(id) {
   element("person-title").textContent = `Person ${id}`;
-  for (const part of ["spellings", "decisions", "judgements"]) element(`person-${part}`).replaceChildren();
+  sure(null);
+  for (const part of ["spellings", "rows", "decisions", "judgements"]) element(`person-${part}`).replaceChildren();
   try {
     const person = await request(`people/${encodeURIComponent(id)}`);
     element("person-title").textContent = `Person ${person.person_id}`;
     const written = (row) => FIELDS.map(([field]) => row[field] || "");
     fill("spellings", ["First name", "Last name", "Address", "From", "Since"], person.spellings.map((row) =>
       [...written(row), row.source ? fileName(row.source) : "in the table before", day(row.seen_at)]));
-    fill("decisions", ["First name", "Last name", "Address", "Decided", "Score", "Batch"], person.decisions.map((row) =>
-      [...written(row), `${row.decision}, ${row.reason}`.replaceAll("_", " ").toLowerCase(), row.score === null ? "" : percent(row.score), `${fileName(row.source)}, ${day(row.loaded_at)}`]));
+    shownPerson = person;
+    element("person-marked").hidden = !person.rows.length;
+    fill("rows", ["", "First name", "Last name", "Address", "Person"], person.rows.map((row) =>
+      [tick("rows", row.person_id, row), ...written(row), String(row.person_id)]));
+    element("split").disabled = true;
+    element("erase").hidden = !person.may_erase;
+    fill("decisions", ["", "First name", "Last name", "Address", "Decided", "Score", "Batch"], person.decisions.map((row) =>
+      [canBeSplit(row) ? tick("records", { of_batch: row.batch_id, record_key: row.record_key }, row) : "", ...written(row), `${row.decision}, ${row.reason}`.replaceAll("_", " ").toLowerCase(), row.score === null ? "" : percent(row.score), `${fileName(row.source)}, ${day(row.loaded_at)}`]));
     fill("judgements", ["First name", "Last name", "Address", "Said to be", "By", "When"], person.judgements.map((row) =>
       [...written(row), row.is_match ? "this person" : "somebody else", row.judged_by, day(row.judged_at)]));
     trouble(null);
@@ -315,6 +355,71 @@ async function showPerson(id) {
   focusOn("person-title");
 }
 
+// What a sweep has decided about rows is told by the rows; the first spelling stays, and what waits is no part yet.
+const canBeSplit = (row) => row.decision === "DUPLICATE" && row.source !== "people";
+
+let shownPerson = null;
+const ticks = new Map(); // what the boxes on the page stand for
+
+function tick(kind, value, row) {
+  const box = make("input");
+  box.type = "checkbox";
+  box.setAttribute("aria-label", `Split off ${FIELDS.map(([field]) => row[field]).filter(Boolean).join(" ")}`);
+  ticks.set(box, [kind, value]);
+  box.addEventListener("change", () => { element("split").disabled = !ticked().length; sure(null); });
+  return box;
+}
+
+const ticked = () => [...element("person").querySelectorAll("input:checked")].map((box) => ticks.get(box)).filter(Boolean);
+
+// Asks before something is done. Airflow shows this page in a frame in which the browser's own questions do nothing.
+function sure(text, words, work, typed) {
+  element("sure").hidden = !text;
+  if (!text) return;
+  element("sure-text").textContent = text;
+  element("sure-label").hidden = !typed;
+  element("sure-label").firstElementChild.textContent = typed ? `Type ${typed} to confirm` : "";
+  const { typed: input } = element("sure").elements;
+  input.value = "";
+  const button = element("sure").querySelector("[type=submit]");
+  button.textContent = words;
+  element("sure").onsubmit = (event) => {
+    event.preventDefault();
+    if (typed && input.value.trim() !== typed) { input.focus(); return; }
+    sure(null);
+    work();
+  };
+  (typed ? input : button).focus();
+}
+
+function changePerson(path, body, after) {
+  return step(async () => {
+    const { done } = await request(path, body);
+    trouble(null);
+    await after();
+    told(done);
+  });
+}
+
+function askToSplit() {
+  const parts = { rows: [], records: [] };
+  for (const [kind, value] of ticked()) parts[kind].push(value);
+  const id = shownPerson.person_id;
+  const count = parts.rows.length + parts.records.length;
+  sure(`${count === 1 ? "What is ticked becomes" : `These ${count} become`} another person than ${id}, and the two are never taken for one again.`,
+    "Split off", () => changePerson(`people/${id}/split`, parts, () => showPerson(id)));
+}
+
+function askToErase() {
+  const id = shownPerson.person_id;
+  sure(`Every trace of person ${id} is removed: the rows of the table, all records, answers and files. Nothing brings them back.`,
+    "Erase for good", () => changePerson(`people/${id}/erase`, {}, () => {
+      for (const part of ["spellings", "rows", "decisions", "judgements"]) element(`person-${part}`).replaceChildren();
+      element("split").disabled = element("erase").hidden = true;
+      element("person-title").textContent = `Person ${id} is erased`;
+    }).then(load), String(id));
+}
+
 function fill(part, heads, rows) {
   const table = element(`person-${part}`);
   const head = make("tr");
@@ -322,7 +427,12 @@ function fill(part, heads, rows) {
   const none = Object.assign(make("td", "none"), { colSpan: heads.length });
   const lines = rows.map((row) => {
     const line = make("tr");
-    line.append(...row.map((cell) => make("td", cell)));
+    line.append(...row.map((cell) => {
+      if (!(cell instanceof Node)) return make("td", cell);
+      const holder = make("td");
+      holder.append(cell);
+      return holder;
+    }));
     return line;
   });
   table.replaceChildren(head, ...(lines.length ? lines : [Object.assign(make("tr"), {})]));
@@ -421,9 +531,9 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") location.hash = "questions";
   if (!element("keys").checked) return;
   const key = event.key.toLowerCase();
-  const button = element("questions").hidden
-    ? choosing && element("found").querySelectorAll("button")[Number(key) - 1]
-    : [...element("verdicts").querySelectorAll("button")].find((each) => each.dataset.key === key);
+  const list = element("questions").hidden ? choosing && element("found") : element("newcomers");
+  const button = Number(key) ? list && list.querySelectorAll("button")[Number(key) - 1]
+    : !element("questions").hidden && [...element("verdicts").querySelectorAll("button")].find((each) => each.dataset.key === key);
   if (button && !button.disabled) {
     event.preventDefault();
     button.click();
@@ -433,6 +543,9 @@ element("verdicts").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button && !busy) VERDICTS[button.dataset.do]();
 });
+element("split").addEventListener("click", askToSplit);
+element("erase").addEventListener("click", askToErase);
+element("not-sure").addEventListener("click", () => sure(null));
 element("again").addEventListener("click", load);
 element("filter").addEventListener("change", load);
 element("filter").addEventListener("submit", (event) => { event.preventDefault(); load(); });

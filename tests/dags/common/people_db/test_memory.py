@@ -369,7 +369,7 @@ def test_the_records_of_a_question_are_all_somebody_known(asked: str) -> None:
 
 def test_somebody_new_is_compared_with_everybody_who_came_meanwhile(asked: str) -> None:
     insert(asked, SISTER)
-    with pytest.raises(PeopleDbError, match=r"stays open, others are as much alike: person 2 \(0\.9"):
+    with pytest.raises(PeopleDbError, match=r"nothing is stored, others came who are as much alike: person 2 \(0\.9"):
         upkeep.answer(1, None)
     assert execute(asked, "SELECT count(*) FROM people") == [(2,)]
     assert upkeep.answer(1, None, anyway=True).endswith("the new person 3")

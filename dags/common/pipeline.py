@@ -35,6 +35,7 @@ from common.settings import (
     MAX_CANDIDATE_PAIRS,
     MAX_CANDIDATES,
     PROGRESS_SECONDS,
+    REVIEWED_BATCHES,
     RUN_SLA,
 )
 from common.standardising import standardise_people
@@ -322,6 +323,8 @@ def report_batch(
     loaded = RunReport(**numbers)
     batch_id = loaded.batch_id
     people_db.store_canaries(batch_id, Canaries(**shadow))
+    with people_db.transaction() as connection:
+        work = people_db.review_work(connection, batch_id, REVIEWED_BATCHES)
     findings = Findings(
         run_id,
         loaded,
@@ -333,6 +336,7 @@ def report_batch(
         certificate=str(certificate_of(pairs)),
         canaries=people_db.last_canaries(batch_id, CANARY_RUNS),
         undelivered=undelivered,
+        review=work,
     )
     paths = write_report(findings)
     log.info("report of run %s\n%s", run_id, paths.text.read_text(encoding="utf-8"))

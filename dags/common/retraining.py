@@ -24,9 +24,11 @@ from common.settings import (
     FLIP_EXAMPLES,
     FLIPS_AMONG,
     FLIPS_FOR_GAIN,
+    FLIPS_SHOWN,
     INVENTED_WEIGHT,
     MAX_DROPPED,
     MAX_REVIEWED,
+    PROMOTION_ASKS,
     PROMOTION_MARGIN,
     RELATIVES_FROM,
     RETRAIN_GROWTH,
@@ -38,6 +40,9 @@ log = logging.getLogger(__name__)
 
 GENERATED, STORED, JUDGEMENTS = "generated people", "stored people", "judgements"
 """Where labelled pairs come from, besides a prepared data set, which goes by its path."""
+
+TOLD = ("test_log_loss", "test_f1", "test_reinserted", "test_dropped", "test_reviewed")
+"""The results that whoever approves a challenger sees beside the champion's."""
 
 COSTS = training.Costs(COST_REINSERTED, COST_DROPPED, COST_REVIEWED, MAX_DROPPED, MAX_REVIEWED)
 
@@ -181,13 +186,22 @@ def choose_model(fitted: Sequence[Fitted] | None, params: Mapping[str, Any], run
     challenger = LinkageModel.from_dict(best["content"])
     people_db.store_challenger(challenger, best["formula"], best["results"], best["lineage"], run_id)
     gain = (to_beat - loss) / to_beat if to_beat else 0.0
-    flips = _flips(challenger)
+    changes = _changes(challenger)
+    flips = changes["changed"] / max(changes["decisions"], 1)
     if gain < PROMOTION_MARGIN or flips > FLIPS_FOR_GAIN * gain:
         log.info(
             "champion %s stands: test log-loss %.4f, challenger %.4f; it would change %.1f %% of the last decisions",
             *(champion.version, to_beat, loss, 100 * flips),
         )
         return champion.to_dict()
+    if PROMOTION_ASKS:
+        measured = {"challenger": best["results"], "champion": standing["results"]}
+        changes["test"] = {name: {key: row[key] for key in TOLD if key in row} for name, row in measured.items()}
+        answered = people_db.ask_for_promotion(challenger.version, champion.version, changes, run_id)
+        if not answered:
+            said = "waits for somebody to approve it on the page for review" if answered is None else "was rejected"
+            log.info("champion %s stands: challenger %s %s", champion.version, challenger.version, said)
+            return champion.to_dict()
     log.info(
         "new champion %s (%s): test log-loss %.4f, before %.4f", challenger.version, best["formula"], loss, to_beat
     )
@@ -201,14 +215,14 @@ def _fresh_decision(row: Mapping[str, Any], score: float, model: LinkageModel) -
     return Decision.REVIEW if by_rule and fresh == Decision.DUPLICATE else fresh
 
 
-def _flips(challenger: LinkageModel) -> float:
-    """Which share of the last decisions the challenger would put into another zone; logs them by kind, with examples.
+def _changes(challenger: LinkageModel) -> dict[str, Any]:
+    """Which of the last decisions the challenger would put into another zone; logs them by kind, with examples.
 
     What it does with relatives is no flip: that follows from the table, not from what the model has learnt.
     """
     decisions = people_db.recent_decisions(FLIPS_AMONG)
     if not decisions.num_rows:
-        return 0.0
+        return {"decisions": 0, "changed": 0, "kinds": [], "examples": []}
     columns = {name: f"{name}_similarity" if name in SIMILARITIES else name for name in COMPARISON_VECTOR}
     scores = challenger.score({name: decisions[column].to_numpy() for name, column in columns.items()})
     flips = [
@@ -217,9 +231,25 @@ def _flips(challenger: LinkageModel) -> float:
         if (fresh := _fresh_decision(row, score, challenger)) != row["decision"]
     ]
     log.info("challenger %s would change %d of the last %d decisions", challenger.version, len(flips), len(scores))
-    for (before, after), count in sorted(Counter((row["decision"], str(fresh)) for row, fresh, _ in flips).items()):
+    kinds = sorted(Counter((row["decision"], str(fresh)) for row, fresh, _ in flips).items())
+    for (before, after), count in kinds:
         log.info("%d from %s to %s", count, before, after)
     for row, fresh, score in flips[:FLIP_EXAMPLES]:
         who = masked(row["first_name"], row["last_name"], row["address"])
         log.info("%s -> %s: %s, score %.3f -> %.3f", row["decision"], fresh, who, row["score"], score)
-    return len(flips) / len(scores)
+    return {
+        "decisions": len(scores),
+        "changed": len(flips),
+        "kinds": [{"before": before, "after": after, "count": count} for (before, after), count in kinds],
+        # By key, without names: whoever is erased is to be found in no other place.
+        "examples": [
+            {
+                "record_key": row["record_key"],
+                "before": row["decision"],
+                "after": str(fresh),
+                "score_before": row["score"],
+                "score_after": float(score),
+            }
+            for row, fresh, score in flips[:FLIPS_SHOWN]
+        ],
+    }

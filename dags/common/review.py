@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common import newcomers, people_db
 from common.newcomers import Alike
-from common.people_db import Answer, Asked, QuestionKey, Reviewer
+from common.people_db import Answer, Asked, QuestionKey, Reviewer, Said
 from common.settings import FOUND_BELOW, FOUND_PEOPLE, MAX_FOUND, REVIEW_CLAIM, REVIEW_LOCK_TIMEOUT
 from common.standardising import standardise_people
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from common.linkage.model import LinkageModel
 
 FIELDS = ("first_name", "last_name", "address")
+
+PROMOTIONS_SHOWN = 10
+"""Promotions that were asked for, on the page: the open one and those answered last."""
 
 Marked = list[tuple[str, bool]]
 """A text in pieces, and whether each piece differs from the text that it is compared with."""
@@ -100,6 +103,7 @@ class Question:
         candidate: None if that person is gone, or if the record is like another waiting record.
         runner_up: None if there is none.
         answer: None while the question is open.
+        said: what people have said about the record so far; they may disagree.
     """
 
     batch_id: str
@@ -117,6 +121,7 @@ class Question:
     candidate: Candidate | None
     runner_up: Candidate | None
     answer: Answer | None
+    said: list[Said]
 
     @property
     def key(self) -> QuestionKey:
@@ -146,11 +151,13 @@ class Outcome(NamedTuple):
         ours: whether the question is answered like this now.
         answer: what it is answered with; None: it is open still, because of the newcomers.
         newcomers: who came meanwhile: the reviewer is to say whether it is one of them.
+        dissent: whether it is noted that the reviewer disagrees with somebody else's answer.
     """
 
     ours: bool
     answer: Answer | None
     newcomers: Sequence[Newcomer] = ()
+    dissent: bool = False
 
 
 def next_question(reviewer: Reviewer, asked: Asked) -> Question | None:
@@ -173,9 +180,34 @@ def open_questions(asked: Asked) -> list[Question]:
 
 
 def progress(asked: Asked, name: str) -> dict[str, Any]:
-    """See `people_db.progress`."""
+    """See `people_db.progress`; and `model_asks`: whether a challenger waits to be approved."""
     with people_db.transaction() as connection:
-        return people_db.progress(connection, asked, name)
+        asking = [row for row in people_db.promotions(connection, 1) if row["approved"] is None]
+        return people_db.progress(connection, asked, name) | {"model_asks": bool(asking)}
+
+
+def promotions() -> dict[str, Any]:
+    """The challenger that asks to be champion, and how those before it were answered.
+
+    Returns:
+        `open`, None if there is none, and `answered`, the latest first: rows of table `promotions` with the `formula`;
+        the `examples` among the `changes` of the open one with the raw fields of their records.
+    """
+    with people_db.transaction() as connection:
+        rows = people_db.promotions(connection, PROMOTIONS_SHOWN)
+        asking = [row for row in rows if row["approved"] is None]
+        examples = [example for row in asking for example in row["changes"]["examples"]]
+        records = people_db.latest_records(connection, [example["record_key"] for example in examples])
+    for example in examples:
+        example |= records.get(example["record_key"], dict.fromkeys((*FIELDS, "person_id", "batch_id")))
+    return {"open": asking[0] if asking else None, "answered": rows[len(asking) :]}
+
+
+def answer_promotion(version: str, approve: bool, name: str) -> dict[str, Any]:
+    """See `people_db.answer_promotion`; whether it is answered like this now (`ours`), and the row (`answer`)."""
+    with people_db.transaction() as connection:
+        row = people_db.answer_promotion(connection, version, approve, name)
+    return {"ours": (row["approved"], row["answered_by"]) == (approve, name), "answer": row}
 
 
 def skip(reviewer: Reviewer, key: QuestionKey) -> None:
@@ -235,7 +267,12 @@ def answer(
                 people_db.release(connection, reviewer.screen)
                 known = people_db.answer_of(connection, key)
     assert known is not None  # noqa: S101 - judged above
-    return Outcome(known.judged_by == reviewer.name and known.person_id == person_id, known)
+    ours = known.judged_by == reviewer.name and known.person_id == person_id
+    if ours or known.judged_by == reviewer.name:
+        return Outcome(ours, known)
+    with people_db.transaction() as connection:
+        noted = known.person_id != person_id and people_db.dissent(connection, *key, person_id, reviewer.name)
+    return Outcome(False, known, dissent=noted)
 
 
 def _shown_newcomers(
@@ -305,6 +342,7 @@ def _shown(connection: people_db.Transaction, key: QuestionKey) -> Question:
         candidate=candidate,
         runner_up=_candidate(record, row["runner_up_person_id"], row["runner_up_score"], written, [], False),
         answer=people_db.answer_of(connection, key),
+        said=people_db.said_about(connection, key),
     )
 
 

@@ -124,8 +124,14 @@ PROMOTION_MARGIN = 0.02
 FLIPS_FOR_GAIN = 2.0
 """Share of the last decisions that a challenger may change, for each share by which its log-loss is lower."""
 
+PROMOTION_ASKS = os.environ.get("DEDUPE_PROMOTION_ASKS") == "1"
+"""Whether a challenger that beats the champion waits until somebody has approved it on the page for review."""
+
 FLIPS_AMONG, FLIP_EXAMPLES = 1_000, 5
 """Among how many of the last decisions a challenger's changes are counted, and how many are shown, masked."""
+
+FLIPS_SHOWN = 20
+"""How many of them whoever approves a challenger is shown."""
 
 LOCK_TIMEOUT = timedelta(minutes=5)
 """How long `load` waits for other writers before it fails and is retried."""
@@ -135,6 +141,9 @@ REVIEW_LOCK_TIMEOUT = timedelta(seconds=2)
 
 REVIEW_CLAIM = timedelta(minutes=5)
 """How long a question that stands on one screen is offered on no other one."""
+
+REVIEWED_BATCHES = 10
+"""Batches whose review the report shows beside each other."""
 
 FOUND_PEOPLE = 10
 """How many people are shown to whoever looks somebody up."""

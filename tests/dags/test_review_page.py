@@ -6,6 +6,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -117,6 +118,8 @@ ROUTES = [
     ("GET", "", None, 200),
     ("GET", "review.js", None, 200),
     ("GET", "review.css", None, 200),
+    ("GET", "promotions", None, 200),
+    ("POST", "promotions/none", {"approve": True}, 409),
     ("GET", "people/1", None, 200),
     ("GET", "people/999999", None, 409),
     ("GET", "nothing.html", None, 404),
@@ -144,11 +147,15 @@ def test_who_may_ask_for_what(live: Live, method: str, path: str, body: Any, sta
     asked(live, "POST", f"{PAGE}release", "admin", SCREEN)
 
 
+def _template(path: str) -> str:
+    return re.sub(r"people/\d+", "people/{person_id}", path).replace("promotions/none", "promotions/{version}")
+
+
 def test_every_route_is_in_the_list_above() -> None:
     from common.pages.review import router
 
     routes = {(method, route.path) for route in router.routes for method in route.methods}
-    paths = {(method, "/review/" + re.sub(r"people/\d+", "people/{person_id}", path)) for method, path, _, _ in ROUTES}
+    paths = {(method, "/review/" + _template(path)) for method, path, _, _ in ROUTES}
     assert routes - {("GET", "/review/{file}")} <= paths
 
 
@@ -450,6 +457,81 @@ def test_a_person_is_erased_once_the_number_was_typed(browser: Browser, live: Li
     assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert visitor.wrong == []
     visitor.page.close()
+
+
+# A model that asks to decide -----------------------------------------------------------------------------------------
+
+
+CHANGES: dict[str, Any] = {
+    "decisions": 36,
+    "changed": 3,
+    "kinds": [{"before": "REVIEW", "after": "NEW", "count": 2}, {"before": "DUPLICATE", "after": "REVIEW", "count": 1}],
+    "examples": [],
+    "test": {"challenger": {"test_log_loss": 0.0123}, "champion": {"test_log_loss": 0.0345, "test_f1": 0.9}},
+}
+
+
+@pytest.fixture
+def challenger(live: Live, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The version of a model that asks to decide, as a run with retraining stores it."""
+    from common import people_db
+    from common.linkage.model import STARTING_MODEL
+
+    monkeypatch.setenv("AIRFLOW_CONN_PEOPLE_DB", live.env["AIRFLOW_CONN_PEOPLE_DB"])
+    standing = people_db.champion("a run")
+    model = replace(STARTING_MODEL, intercept=standing.intercept - 0.25)
+    key, score = live.people("SELECT record_key, score FROM decisions WHERE score IS NOT NULL LIMIT 1")[0]
+    example = {"record_key": key, "before": "REVIEW", "after": "NEW", "score_before": score, "score_after": score / 2}
+    CHANGES["examples"] = [example]
+    people_db.store_challenger(model, "a formula", {}, {}, "retraining")
+    assert people_db.ask_for_promotion(model.version, standing.version, CHANGES, "retraining") is None
+    return model.version
+
+
+def at_model(visitor: Visitor) -> FrameLocator:
+    frame = at_questions(visitor)
+    frame.get_by_role("link", name="Model asks").click()
+    expect(frame.locator("#model-kinds tr").nth(1)).to_be_visible()
+    return frame
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1300, 900)])
+def test_a_model_that_asks_is_rejected(browser: Browser, live: Live, challenger: str, width: int, height: int) -> None:
+    visitor = Visitor(browser, live, "second", width, height)
+    visitor.page.emulate_media(color_scheme="dark")
+    standing = live.people("SELECT version FROM models WHERE champion")
+    frame = at_model(visitor)
+    expect(frame.locator("#model-title")).to_have_text(f"Model {challenger} asks to decide")
+    expect(frame.locator("#model-kinds-title")).to_have_text("It would change 3 of the last 36 decisions")
+    expect(frame.locator("#model-examples")).to_contain_text("Street")
+    assert frame.locator("body").evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    visitor.picture(f"model asks, {width} dark")
+    frame.get_by_role("button", name="Reject").press("Enter")
+    expect(frame.locator("#told")).to_have_text(f"Model {challenger} is rejected.")
+    assert live.people("SELECT version FROM models WHERE champion") == standing
+    live.people("DELETE FROM promotions")
+    assert visitor.wrong == []
+    visitor.page.close()
+
+
+def test_a_model_is_approved_once_whoever_else_answers(reviewer: Visitor, live: Live, challenger: str) -> None:
+    frame = at_model(reviewer)
+    assert asked(live, "POST", f"{PAGE}promotions/{challenger}", "second", {"approve": False})[0] == 200
+    frame.get_by_role("button", name="Approve").click()
+    expect(frame.locator("#told")).to_contain_text(f"second has rejected model {challenger} meanwhile")
+    live.people("DELETE FROM promotions")
+    from common import people_db
+
+    people_db.ask_for_promotion(challenger, people_db.champion("a run").version, CHANGES, "retraining")
+    frame = at_model(reviewer)
+    reviewer.picture("model asks")
+    frame.get_by_role("button", name="Approve").click()
+    expect(frame.locator("#told")).to_have_text(f"Model {challenger} is approved.")
+    assert live.people("SELECT version, promoted_by FROM models WHERE champion") == [
+        (challenger, "approved by reviewer")
+    ]
+    reviewer.picture("model approved")
+    assert reviewer.wrong == []
 
 
 def test_it_reads_aloud_in_order(reviewer: Visitor) -> None:

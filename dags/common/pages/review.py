@@ -116,23 +116,18 @@ class Parts(BaseModel):
     records: Annotated[list[Part], Field(max_length=1_000)] = []
 
 
+class Approval(BaseModel):
+    """Whether a model shall decide."""
+
+    approve: bool
+
+
 class Sought(BaseModel):
     """Whom somebody looks up."""
 
     first_name: Text = None
     last_name: Text = None
     address: Text = None
-
-
-@router.get("/")
-@router.get("/{file}")
-def page(file: str = "") -> Response:
-    """The page and its files."""
-    if file not in FILES:
-        raise HTTPException(404)
-    name, media_type = FILES[file]
-    content = (Path(__file__).parent / "files" / name).read_bytes()
-    return Response(content, media_type=media_type)
 
 
 @router.post("/next", dependencies=[from_this_page])
@@ -152,7 +147,8 @@ def answer(verdict: Verdict, user: GetUserDep) -> dict[str, Any]:
     outcome = review.answer(Reviewer(name, verdict.screen), verdict.key(), verdict.person_id, seen, verdict.together)
     if outcome.answer is None:
         return {"ours": False, "answer": None, "newcomers": outcome.newcomers}
-    return {"ours": outcome.ours, "answer": outcome.answer, **_next(verdict, name)}
+    told = {"ours": outcome.ours, "answer": outcome.answer, "dissent": outcome.dissent}
+    return {**told, **_next(verdict, name)}
 
 
 @router.post("/skip", dependencies=[from_this_page])
@@ -183,6 +179,18 @@ def find(sought: Sought) -> dict[str, Any]:
     return {"people": review.find(sought.first_name, sought.last_name, sought.address)}
 
 
+@router.get("/promotions")
+def promotions() -> dict[str, Any]:
+    """The model that asks to decide, and how others were answered."""
+    return review.promotions()
+
+
+@router.post("/promotions/{version}", dependencies=[from_this_page])
+def answer_promotion(version: str, said: Approval, user: GetUserDep) -> dict[str, Any]:
+    """Approve or reject a model. Whoever may review may run the DAG too, and promote any model by its params."""
+    return review.answer_promotion(version, said.approve, user.get_name())
+
+
 @router.get("/people/{person_id}")
 def person(person_id: int, user: GetUserDep) -> dict[str, Any]:
     """One person with spellings, decisions and judgements, and whether the user may erase them."""
@@ -210,6 +218,17 @@ def _may_erase(user: GetUserDep) -> bool:
     # Nothing brings an erased person back: it is for those who could delete the whole table as well.
     details = ConnectionDetails(conn_id=PEOPLE_CONN_ID)
     return get_auth_manager().is_authorized_connection(method="PUT", details=details, user=user)
+
+
+@router.get("/")
+@router.get("/{file}")
+def page(file: str = "") -> Response:
+    """The page and its files."""
+    if file not in FILES:
+        raise HTTPException(404)
+    name, media_type = FILES[file]
+    content = (Path(__file__).parent / "files" / name).read_bytes()
+    return Response(content, media_type=media_type)
 
 
 def _next(wanted: Wanted, name: str) -> dict[str, Any]:

@@ -250,7 +250,7 @@ def take_back(connection: Transaction, judged_by: str) -> tuple[str, str] | None
         SELECT j.judgement_id, batch_id, record_key, d.decision, source = %s,
                EXISTS (SELECT FROM judgements AS later
                        WHERE (later.batch_id, later.record_key) = (j.batch_id, j.record_key)
-                         AND later.judgement_id > j.judgement_id)
+                         AND later.judgement_id > j.judgement_id AND NOT later.dissents)
         FROM judgements AS j JOIN decisions AS d USING (batch_id, record_key) JOIN batches USING (batch_id), last
         WHERE j.judgement_id = last.judgement_id
            OR j.question_id = last.question_id AND j.judged_by = %s AND j.decision_before->>'decision' = 'REVIEW'
@@ -440,8 +440,53 @@ def _remove_judged(connection: Transaction, batch_id: str, record_key: str, pers
         raise PeopleDbError(f"record {record_key} is person {person_id} itself, or its person is gone")
 
 
+def dissent(connection: Transaction, batch_id: str, record_key: str, person_id: int | None, judged_by: str) -> bool:
+    """Note that a user disagrees with what somebody else has answered about a record; it changes nothing else.
+
+    What is noted is about the very pair that was judged. Who says that it is yet another person disagrees that it is
+    the one; who says so where somebody new was inserted has said nothing about that pair, and nothing is noted.
+
+    Args:
+        connection: a transaction.
+        batch_id: the batch of the record.
+        record_key: the record.
+        person_id: whom the user takes it for; None: for somebody new.
+        judged_by: name of the user.
+
+    Returns:
+        Whether the user disagrees.
+    """
+    noted = connection.execute(
+        """
+        WITH answered AS (
+            SELECT j.*, coalesce(p.duplicate_of, p.person_id) AS candidate
+            FROM judgements AS j LEFT JOIN people AS p ON p.person_id = (j.decision_before->>'person_id')::bigint
+            WHERE (j.batch_id, j.record_key) = (%(batch)s, %(key)s) AND NOT dissents
+            ORDER BY judgement_id DESC LIMIT 1
+        ), noted AS (
+            SELECT judgement_id FROM judgements
+            WHERE (batch_id, record_key, judged_by) = (%(batch)s, %(key)s, %(by)s) AND dissents
+        ), fresh AS (
+            INSERT INTO judgements (left_first_name, left_last_name, left_address, right_first_name, right_last_name,
+                                    right_address, is_match, batch_id, record_key, judged_by, dissents)
+            SELECT left_first_name, left_last_name, left_address, right_first_name, right_last_name, right_address,
+                   NOT is_match, batch_id, record_key, %(by)s, true
+            FROM answered
+            WHERE judged_by <> %(by)s AND (is_match OR candidate = %(person)s) AND NOT EXISTS (SELECT FROM noted)
+            RETURNING judgement_id
+        )
+        SELECT judgement_id FROM fresh UNION ALL SELECT judgement_id FROM noted
+        """,
+        {"batch": batch_id, "key": record_key, "by": judged_by, "person": person_id},
+    )
+    return bool(noted.fetchall())
+
+
 def judged_pairs() -> pa.Table:
-    """What people judged: the raw fields of both records, and `is_match`."""
+    """What people judged: the raw fields of both records, and `is_match`; pairs about which they disagree are left out.
+
+    One half of the answers would have a model unlearn what it learnt from the other.
+    """
     names = [f"{side}_{name}" for side in ("left", "right") for name in RECORD[1:]]
     with transaction() as connection:
         rows = connection.execute(
@@ -450,6 +495,7 @@ def judged_pairs() -> pa.Table:
                    is_match
             FROM judgements
             WHERE coalesce(right_first_name, right_last_name, right_address) IS NOT NULL  -- else the person was gone
+              AND judgement_id NOT IN (SELECT said_yes FROM disagreements UNION SELECT said_no FROM disagreements)
             ORDER BY judgement_id
             """
         ).fetchall()

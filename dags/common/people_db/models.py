@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from psycopg.rows import dict_row
+
 from common.errors import PeopleDbError
 from common.linkage.model import STARTING_MODEL, LinkageModel
 from common.people_db.connection import Transaction, transaction
@@ -104,3 +106,86 @@ def model_results(version: str) -> dict[str, Any]:
     with transaction() as connection:
         row = connection.execute("SELECT results FROM models WHERE version = %s", [version]).fetchone()
         return row[0] if row else {}
+
+
+def ask_for_promotion(version: str, champion: str, changes: Mapping[str, Any], run_id: str) -> bool | None:
+    """Ask whether a stored model shall be champion; what waited before is not asked any more.
+
+    Args:
+        version: of the challenger.
+        champion: version of the model that it was measured against.
+        changes: what it would change, for whoever answers.
+        run_id: the run that asks.
+
+    Returns:
+        What was answered if it was asked before, against the same champion; None: it waits for an answer.
+    """
+    with transaction() as connection:
+        _one_at_a_time(connection)
+        known = connection.execute(
+            "SELECT approved FROM promotions WHERE (version, champion) = (%s, %s)", [version, champion]
+        ).fetchone()
+        if known and known[0] is not None:
+            return bool(known[0])
+        connection.execute("DELETE FROM promotions WHERE approved IS NULL AND version <> %s", [version])
+        connection.execute(
+            """
+            INSERT INTO promotions (version, champion, changes, asked_by) VALUES (%s, %s, %s, %s)
+            ON CONFLICT (version) DO UPDATE
+            SET champion = excluded.champion, changes = excluded.changes, asked_by = excluded.asked_by,
+                asked_at = now(), approved = NULL, answered_by = NULL, answered_at = NULL
+            """,
+            [version, champion, json.dumps(changes), run_id],
+        )
+        return None
+
+
+def promotions(connection: Transaction, limit: int) -> list[dict[str, Any]]:
+    """The last promotions that were asked for, all columns of the table and `formula`; an open one comes first."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """
+            SELECT p.*, m.formula FROM promotions AS p JOIN models AS m USING (version)
+            ORDER BY approved IS NOT NULL, answered_at DESC LIMIT %s
+            """,
+            [limit],
+        ).fetchall()
+
+
+def answer_promotion(connection: Transaction, version: str, approve: bool, name: str) -> dict[str, Any]:
+    """Say whether a challenger shall be champion; whoever answers first decides.
+
+    Args:
+        connection: within `transaction`.
+        version: of the challenger.
+        approve: whether it shall decide from the next run on.
+        name: of the user who says so.
+
+    Returns:
+        The row of the promotion, with what it is answered with.
+
+    Raises:
+        PeopleDbError: it is not asked for any more, or another model has become champion since it was.
+    """
+    _one_at_a_time(connection)
+    query = "SELECT * FROM promotions WHERE version = %s"
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(query, [version]).fetchone()
+        if row is None:
+            raise PeopleDbError(f"model {version} does not ask any more")
+        if row["approved"] is not None:
+            return row
+        champion = cursor.execute("SELECT version FROM models WHERE champion").fetchone()
+        if champion is None or champion["version"] != row["champion"]:
+            raise PeopleDbError(
+                f"model {version} was measured against {row['champion']}, which is not champion any more"
+            )
+        cursor.execute(
+            """
+            UPDATE promotions SET approved = %s, answered_by = %s, answered_at = clock_timestamp() WHERE version = %s
+            """,
+            [approve, name, version],
+        )
+        if approve:
+            _promote(connection, version, f"approved by {name}")
+        return cursor.execute(query, [version]).fetchone() or row

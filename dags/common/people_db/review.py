@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from psycopg.rows import dict_row
 
 from common.errors import PeopleDbError
+from common.people_db.batches import FIRST_PEOPLE
 from common.people_db.connection import Transaction, value
-from common.run_report import SWEEP
+from common.run_report import SWEEP, Disputed, ReviewedBatch, ReviewWork
 
 
 class QuestionKey(NamedTuple):
@@ -63,6 +64,14 @@ class Answer:
     person_id: int | None
     judged_by: str | None
     judged_at: datetime | None
+
+
+class Said(NamedTuple):
+    """What somebody said: whether a record is the person whom it was compared with."""
+
+    judged_by: str
+    is_match: bool
+    judged_at: datetime
 
 
 @dataclass(frozen=True)
@@ -316,7 +325,8 @@ def answer_of(connection: Transaction, key: QuestionKey) -> Answer | None:
                         WHERE n.question_id = j.question_id AND inserted.decision = 'NEW'
                           AND inserted.person_id = d.person_id)
                     THEN d.person_id END, j.judged_by, j.judged_at
-        FROM decisions AS d LEFT JOIN judgements AS j USING (batch_id, record_key)
+        FROM decisions AS d
+        LEFT JOIN judgements AS j ON (j.batch_id, j.record_key) = (d.batch_id, d.record_key) AND NOT j.dissents
         WHERE (d.batch_id, d.record_key) = (%s, %s) ORDER BY j.judgement_id DESC LIMIT 1
         """,
         key,
@@ -361,6 +371,70 @@ def progress(connection: Transaction, asked: Asked, name: str) -> dict[str, Any]
             for batch_id, source, loaded_at, count in batches.fetchall()
         ],
     }
+
+
+def said_about(connection: Transaction, key: QuestionKey) -> list[Said]:
+    """What people have said about a record, the first first; what was taken back is not among it."""
+    rows = connection.execute(
+        """
+        SELECT judged_by, is_match, judged_at FROM judgements WHERE (batch_id, record_key) = (%s, %s)
+        ORDER BY judgement_id
+        """,
+        key,
+    ).fetchall()
+    return [Said(*row) for row in rows]
+
+
+def review_work(connection: Transaction, batch_id: str, limit: int) -> ReviewWork:
+    """How review stood when a batch was loaded; what was answered since counts too.
+
+    Args:
+        connection: a transaction.
+        batch_id: the batch.
+        limit: how many batches, this one and those before it, are told of one by one.
+    """
+    batches = connection.execute(
+        """
+        WITH until AS (SELECT loaded_at FROM batches WHERE batch_id = %(batch)s), told AS (
+            SELECT b.* FROM batches AS b, until
+            WHERE b.loaded_at <= until.loaded_at AND b.run_id <> %(first)s AND b.source <> %(sweep)s
+            ORDER BY b.loaded_at DESC, b.batch_id LIMIT %(limit)s
+        ), answers AS (
+            SELECT DISTINCT ON (j.batch_id, j.record_key) j.batch_id, j.record_key,
+                   (j.is_match AND d.person_id IS NOT DISTINCT FROM (j.decision_before->>'person_id')::bigint)
+                   = ((j.decision_before->>'score')::float8 >= .5 AND j.decision_before->>'reason' <> 'HOUSEHOLD')
+                   AS agreed
+            FROM judgements AS j JOIN decisions AS d USING (batch_id, record_key)
+            WHERE j.decision_before->>'decision' = 'REVIEW' AND d.decision <> 'REVIEW'
+            ORDER BY j.batch_id, j.record_key, j.judgement_id
+        )
+        SELECT t.batch_id, t.received, t.review, count(a.record_key), count(*) FILTER (WHERE a.agreed)
+        FROM told AS t LEFT JOIN answers AS a USING (batch_id)
+        GROUP BY t.batch_id, t.received, t.review, t.loaded_at ORDER BY t.loaded_at, t.batch_id
+        """,
+        {"batch": batch_id, "first": FIRST_PEOPLE, "sweep": SWEEP, "limit": limit},
+    ).fetchall()
+    count, age = connection.execute(
+        """
+        SELECT count(*), percentile_cont(.5) WITHIN GROUP (ORDER BY until.loaded_at - q.loaded_at)
+        FROM open_questions AS q, (SELECT loaded_at FROM batches WHERE batch_id = %s) AS until
+        WHERE q.loaded_at <= until.loaded_at
+        """,
+        [batch_id],
+    ).fetchall()[0]
+    disputed = connection.execute(
+        """
+        SELECT yes.left_first_name, yes.left_last_name, yes.left_address, yes.judged_by, no.judged_by
+        FROM disagreements JOIN judgements AS yes ON yes.judgement_id = said_yes
+        JOIN judgements AS no ON no.judgement_id = said_no ORDER BY said_yes DESC, said_no DESC
+        """
+    ).fetchall()
+    return ReviewWork(
+        open=count,
+        median_age=age,
+        batches=[ReviewedBatch(*row) for row in batches],
+        disputed=[Disputed(*row) for row in disputed],
+    )
 
 
 def open_keys(connection: Transaction, asked: Asked) -> list[QuestionKey]:
@@ -418,7 +492,7 @@ def history(connection: Transaction, person_id: int) -> dict[str, list[dict[str,
 
     Returns:
         `decisions`: records that were taken for this person, or wait with this person as candidate, latest first.
-        `judgements`: what people said about those records, latest first.
+        `judgements`: what people said about those records, latest first; `disputed`: others say otherwise.
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         decisions = cursor.execute(
@@ -434,7 +508,8 @@ def history(connection: Transaction, person_id: int) -> dict[str, list[dict[str,
         judgements = cursor.execute(
             """
             SELECT j.left_first_name AS first_name, j.left_last_name AS last_name, j.left_address AS address,
-                   j.is_match, j.judged_by, j.judged_at
+                   j.is_match, j.judged_by, j.judged_at,
+                   EXISTS (SELECT FROM disagreements WHERE j.judgement_id IN (said_yes, said_no)) AS disputed
             FROM judgements AS j JOIN decisions AS d USING (batch_id, record_key)
             JOIN people AS p ON p.person_id IN (d.person_id, (j.decision_before->>'person_id')::bigint)
             WHERE coalesce(p.duplicate_of, p.person_id) = %s
@@ -443,6 +518,20 @@ def history(connection: Transaction, person_id: int) -> dict[str, list[dict[str,
             [person_id],
         ).fetchall()
     return {"decisions": decisions, "judgements": judgements}
+
+
+def latest_records(connection: Transaction, record_keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The raw fields, batch and person of the latest decision about each of these records that is still there."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            """
+            SELECT DISTINCT ON (record_key) record_key, batch_id, first_name, last_name, address, person_id
+            FROM decisions JOIN batches USING (batch_id) WHERE record_key = ANY(%s)
+            ORDER BY record_key, loaded_at DESC
+            """,
+            [list(record_keys)],
+        ).fetchall()
+    return {row["record_key"]: row for row in rows}
 
 
 def marked_rows(connection: Transaction, person_id: int) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES
 from common.linkage.verdict import Decision, Reason
 from common.masking import masked
 from common.report.words import QUARANTINE, REASONS
-from common.run_report import SWEEP, LoadedBatch, RunReport
+from common.run_report import NO_REVIEW, SWEEP, LoadedBatch, ReviewWork, RunReport
 from common.settings import CANARY_LIMITS, FEWEST_CANARIES
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Question:
     """A record in review, masked, and how to answer it.
 
     `key` is that of the record; in a sweep, whose records are people, it is the person_id. `commands` are pairs of what
-    a verdict means and the command that gives it; there are none for a sweep.
+    a verdict means and the command that gives it.
     """
 
     key: str
@@ -70,6 +70,7 @@ class Findings:
         results: the model's train and test results, as `training.results_table` gives them; empty if there are none.
         certificate: what the exhaustive comparison of a few records showed, in one line.
         canaries: how the canaries of this run and of those before it fared, latest first.
+        review: how review stands with this batch and those before it.
         undelivered: mails that a server refused or nobody took, in one line each.
 
     Raises:
@@ -86,6 +87,7 @@ class Findings:
     certificate: str
     canaries: "Sequence[Canaries]"
     undelivered: Sequence[str] = ()
+    review: ReviewWork = NO_REVIEW
 
     def __post_init__(self) -> None:
         """Hold what is stored against what is reported."""
@@ -169,12 +171,41 @@ class Findings:
         return [f"This input was loaded before, by run {self.numbers.run_id}: nothing was changed."]
 
     @property
+    def review_told(self) -> list[str]:
+        """How review stands, in sentences; nothing if nobody was ever asked."""
+        work, told = self.review, []
+        if work.open:
+            age = f", half of them for {age} or longer" if (age := _age(work.median_age)) else ""
+            told.append(f"{_counted(work.open, 'question is', 'questions are')} open{age}.")
+        elif work.answered:
+            told.append("No question is open.")
+        if work.answered:
+            share = f"{work.agreed / work.answered:.0%}"
+            told.append(
+                f"{_counted(work.answered, 'record was', 'records were')} answered, of "
+                f"{_counted(len(work.batches), 'batch', 'batches')}; {share} as the model would have said."
+            )
+        if work.disputed:
+            pairs = _counted(len(work.disputed), "pair", "pairs")
+            told.append(f"People disagree about {pairs}, from which no model learns.")
+        return told
+
+    @property
+    def disputes(self) -> list[str]:
+        """Pairs about which people disagree, masked."""
+        return [
+            f"{masked(pair.first_name, pair.last_name, pair.address)}: {pair.yes} says the same person, {pair.no} "
+            "somebody else"
+            for pair in self.review.disputed
+        ]
+
+    @property
     def to_do(self) -> list[str]:
         """What somebody should do now, in sentences."""
         steps, numbers = [], self.numbers
         if numbers.review and self.is_sweep:
             people = _counted(numbers.review, "person of the table seems", "people of the table seem")
-            steps.append(f"{people} to be in it twice. The report lists who resembles whom; nothing was marked.")
+            steps.append(f"{people} to be in it twice. The tab Review of this run asks about each; nothing was marked.")
         elif numbers.review:
             records = _counted(numbers.review, "record waits", "records wait")
             steps.append(
@@ -217,8 +248,8 @@ class Findings:
 
     def _question(self, row: Row) -> Question:
         judge = f"dev/upkeep judge {self.numbers.batch_id} {row['record_key']}"
-        commands = [] if self.is_sweep else [("somebody new", f"{judge} new")]
-        if row["person_id"] is not None and not self.is_sweep:
+        commands = [("two people" if self.is_sweep else "somebody new", f"{judge} new")]
+        if row["person_id"] is not None:
             commands.insert(0, ("the same person", f"{judge} duplicate {row['person_id']}"))
         runner_up = ""
         if row["runner_up_person_id"] is not None:
@@ -280,6 +311,13 @@ def explained(row: Row) -> str:
         terms = sorted(contributions(row).items(), key=lambda term: -abs(term[1]))
         why += "; log-odds: " + ", ".join(f"{name.replace('_', ' ')} {value:+.1f}" for name, value in terms if value)
     return f"{who} ~ {candidate(row)}, score {row['score']:.3f} ({why})"
+
+
+def _age(age: timedelta | None) -> str:
+    """A time as people say it; nothing if there is none, or less than an hour."""
+    if age and age.days:
+        return _counted(age.days, "day", "days")
+    return _counted(hours, "hour", "hours") if age and (hours := age.seconds // 3600) else ""
 
 
 def _counted(count: int, one: str, many: str) -> str:

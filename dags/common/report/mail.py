@@ -32,6 +32,7 @@ def as_mail(findings: Findings, plots: Sequence[Plot]) -> Mail:
             "run": findings.run_id,
             "batch": numbers.batch_id,
             "model": numbers.model_version,
+            **({"review": " ".join(findings.review_told)} if findings.review_told else {}),
             "search": findings.certificate.removeprefix("certificate: "),
             **({"canaries": str(findings.shadows[0]).removeprefix("canaries: ")} if findings.shadows else {}),
         },

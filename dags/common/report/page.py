@@ -42,7 +42,7 @@ def as_page(findings: Findings, plots: Sequence[Plot]) -> str:
     if not findings.is_sweep:
         parts.insert(0, ("new, inserted", numbers.inserted, "--new"))
     drawn = {plot.name: {"svg": plot.svg(), "alt": plot.alt, "caption": plot.caption} for plot in plots}
-    names = ("scores", "pairs", "waterfall", "canaries", "calibration", "cut-offs")
+    names = ("scores", "pairs", "waterfall", "canaries", "calibration", "cut-offs", "review")
     return _PAGE.render(
         findings=findings,
         parts=parts,

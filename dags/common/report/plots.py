@@ -122,7 +122,7 @@ def all_plots(findings: Findings) -> list[Plot]:
 
     with rc_context(_STYLE):
         drawn = [_scores(findings), _pairs(findings), _waterfall(findings), _canaries(findings)]
-        drawn += [_calibration(findings), _cut_offs(findings)]
+        drawn += [_calibration(findings), _cut_offs(findings), _review(findings)]
     return [plot for plot in drawn if plot]
 
 
@@ -343,6 +343,41 @@ def _canaries(findings: Findings) -> Plot | None:
     last = runs[-1]
     alt = f"{len(runs)} runs; in this one {last.reinserted} of {last.returning} re-inserted"
     return Plot("canaries", alt, "Rates with their 95 % intervals: the longer a bar, the less is known.", figure)
+
+
+def _review(findings: Findings) -> Plot | None:
+    """How many records of the last batches somebody had to look at, and how often the model would have agreed."""
+    batches = findings.review.batches
+    if len(batches) < 2 or not any(batch.asked for batch in batches):
+        return None
+    figure, axes = _axes("Review over the last batches")
+    places = list(range(1 - len(batches), 1))
+    answered, waiting = (
+        [100 * count / max(batch.received, 1) for count, batch in zip(counts, batches, strict=True)]
+        for counts in ([batch.answered for batch in batches], [batch.open for batch in batches])
+    )
+    axes.bar(places, answered, color=COLOURS["--known"], label="answered", width=0.7)
+    look: dict[str, Any] = {"color": COLOURS["--review"], "hatch": "///", "edgecolor": COLOURS["--card"]}
+    axes.bar(places, waiting, bottom=answered, label="open", linewidth=0, width=0.7, **look)
+    axes.set_xticks(places, ["this run" if not place else str(place) for place in places])
+    axes.grid(axis="x", visible=False)
+    axes.set(xlabel="batches before this one", ylabel="in review, % of records", ylim=(0, None))
+    beside = axes.twinx()
+    rates = [100 * batch.agreed / batch.answered if batch.answered else math.nan for batch in batches]
+    beside.plot(places, rates, color=COLOURS["--new"], marker="o", label="the model agrees")
+    beside.set(ylabel="agreement, % of answers", ylim=(0, 105))
+    beside.grid(visible=False)
+    beside.spines["right"].set_visible(True)
+    handles, labels = axes.get_legend_handles_labels()
+    more_handles, more_labels = beside.get_legend_handles_labels()
+    figure.legend([*handles, *more_handles], [*labels, *more_labels], loc="outside lower left", ncols=3)
+    last = batches[-1]
+    caption = (
+        "How much of each batch somebody had to look at, and how often the answer was what the model would have said: "
+        "the same person from a score of one half on, unless it is a relative by the household rule."
+    )
+    alt = f"{len(batches)} batches; in this one {last.asked} of {last.received} records in review"
+    return Plot("review", alt, caption, figure)
 
 
 def _calibration(findings: Findings) -> Plot | None:

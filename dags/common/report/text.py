@@ -26,6 +26,8 @@ def as_text(findings: Findings, page: Path) -> str:
     for row in findings.reasons:
         lines += _filled([f"example: {row.decision} {row.reason}: {row.example}"] if row.example else [])
     lines += _questions(findings)
+    lines += ["", *_filled([f"review: {line}" for line in findings.review_told])] if findings.review_told else []
+    lines += _filled([f"- {line}" for line in findings.disputes])
     if findings.undelivered:
         lines += ["", "mails that could not be delivered:", *_filled([f"- {line}" for line in findings.undelivered])]
     return "\n".join([*lines, "", f"report: {page}"]) + "\n"

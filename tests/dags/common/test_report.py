@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from common.report import plots, words
 from common.report.findings import Findings
 from common.report.paths import report_paths
 from common.report.write import write_report
-from common.run_report import LoadedBatch, RunReport
+from common.run_report import NO_REVIEW, Disputed, LoadedBatch, ReviewedBatch, ReviewWork, RunReport
 
 NUMBERS: dict[str, Any] = {"batch_id": "b", "run_id": "run 1", "source": "incoming/<i>new.csv", "model_version": "m"}
 CERTIFICATE = "certificate: 5 records x 7 people compared exhaustively, 3 pairs reach the threshold, 0 missed"
@@ -153,8 +153,54 @@ def test_every_record_in_review_comes_with_the_commands_that_judge_it() -> None:
     assert third.candidate == "a person who is gone"
     assert third.commands == [("somebody new", "dev/upkeep judge b key3 new")]
     asked = of_a_sweep(rows).questions[0]
-    assert asked.commands == [], "a sweep cannot be judged"
+    assert asked.commands == [("two people", "dev/upkeep judge b key3 new")]
     assert asked.key == "source3", "whose row of the table it is"
+
+
+REVIEW = ReviewWork(
+    open=3,
+    median_age=timedelta(days=2, hours=3),
+    batches=[ReviewedBatch("a", 100, 0, 20, 15), ReviewedBatch("b", 50, 3, 0, 0), ReviewedBatch("c", 10, 0, 0, 0)],
+    disputed=[Disputed("Xanthippe", "Quizzlebeck", "12 Wobbleton Street", "ann", "ben")],
+)
+
+
+def test_how_review_stands_is_told() -> None:
+    findings = found(review=REVIEW)
+    told = [
+        "3 questions are open, half of them for 2 days or longer.",
+        "20 records were answered, of 3 batches; 75% as the model would have said.",
+        "People disagree about 1 pair, from which no model learns.",
+    ]
+    assert findings.review_told == told
+    text, page, mail = written(findings)
+    for line in told:
+        assert line in page
+        assert line in mail.facts["review"]
+    assert "review: 3 questions are open" in text
+    dispute = "X********, Q**********, ** W******** S*****: ann says the same person, ben somebody else"
+    assert findings.disputes == [dispute]
+    assert dispute in page
+    assert dispute in " ".join(text.split())
+    (plot,) = [plot for plot in plots.all_plots(findings) if plot.name == "review"]
+    assert plot.alt == "3 batches; in this one 0 of 10 records in review"
+    assert 'id="review"' in page
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        (NO_REVIEW, []),
+        (replace(NO_REVIEW, open=1, median_age=timedelta(minutes=5)), ["1 question is open."]),
+        (replace(NO_REVIEW, open=2, median_age=timedelta(hours=5)), ["2 questions are open, half of them for 5 hours"]),
+        (replace(REVIEW, open=0, median_age=None, disputed=()), ["No question is open.", "20 records were answered"]),
+    ],
+)
+def test_no_more_is_told_of_review_than_there_is(work: ReviewWork, told: list[str]) -> None:
+    findings = found(review=work)
+    assert len(findings.review_told) == len(told)
+    assert all(line.startswith(start) for line, start in zip(findings.review_told, told, strict=True))
+    assert ('id="review"' in written(findings)[1]) == bool(told)
 
 
 def test_canaries_of_a_small_table_do_not_warn() -> None:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from common import people_db as db
-from common import pipeline, retraining, sources
+from common import pipeline, retraining, review, sources
 from common.default_args import PARAMS
 from common.errors import PeopleDbError, SourceError
 from common.linkage import training
@@ -374,6 +376,88 @@ def test_too_many_changes_for_what_it_gains_are_no_promotion(people_db: str, cap
     large = 0.5 / FLIPS_FOR_GAIN + 0.01
     chosen = retraining.choose_model(fitted_as({SHIPPED: 0.2 * (1 - large)}, **changed), given(), "run 4")
     assert chosen["accept_at"] == 0.9965
+
+
+@pytest.fixture
+def asking(people_db: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A challenger that would change one of the last two decisions, after promotions were set to ask first."""
+    monkeypatch.setattr("common.retraining.PROMOTION_ASKS", True)
+    assert db.is_empty()
+    load(people_db, ANN, BOB)
+    for statement in ("UPDATE people SET content_key = NULL", "UPDATE decisions SET content_key = NULL"):
+        execute(people_db, statement)  # else what says the same is known, and nothing is compared
+    load(people_db, ANN_TYPO, BOB._replace(address="7 Oak Ave, Dover, DE 19901"), run_id="run 2")
+    fitted = fitted_as({SHIPPED: 0.1}, intercept=-9.7445, accept_at=0.9965)
+    assert retraining.choose_model(fitted, given(), "run 3") == STARTING_MODEL.to_dict()
+    return fitted[0]["content"]  # type: ignore[no-any-return]
+
+
+def test_a_promotion_that_asks_waits_and_says_what_would_change(asking: dict[str, Any], people_db: str) -> None:
+    assert champions(people_db)[0][0] == STARTING_MODEL.version
+    open_one = review.promotions()["open"]
+    assert open_one["version"] == LinkageModel.from_dict(asking).version
+    assert (open_one["champion"], open_one["asked_by"]) == (STARTING_MODEL.version, "run 3")
+    changes = open_one["changes"]
+    assert (changes["decisions"], changes["changed"]) == (2, 1)
+    assert changes["kinds"] == [{"before": "DUPLICATE", "after": "REVIEW", "count": 1}]
+    assert changes["test"] == {"challenger": {"test_log_loss": 0.1}, "champion": {"test_log_loss": 0.2}}
+    (example,) = changes["examples"]
+    assert (example["before"], example["after"], example["last_name"]) == ("DUPLICATE", "REVIEW", ANN_TYPO.last_name)
+    (stored,) = execute(people_db, "SELECT changes::text FROM promotions")
+    assert ANN_TYPO.last_name not in stored[0]
+
+
+def test_an_approved_model_decides_from_the_next_run_on(asking: dict[str, Any], people_db: str) -> None:
+    version = LinkageModel.from_dict(asking).version
+    for _ in range(2):
+        assert review.answer_promotion(version, True, "ann")["ours"]
+    assert champions(people_db)[0][:3] == (version, SHIPPED, "approved by ann")
+    assert retraining.choose_model(None, given(), "run 4") == asking
+    found = review.promotions()
+    assert (found["open"], found["answered"][0]["answered_by"]) == (None, "ann")
+
+
+def test_a_rejected_model_is_not_asked_about_again(
+    asking: dict[str, Any], people_db: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    version = LinkageModel.from_dict(asking).version
+    assert review.answer_promotion(version, False, "ann")["ours"]
+    outcome = review.answer_promotion(version, True, "ben")
+    assert (outcome["ours"], outcome["answer"]["answered_by"]) == (False, "ann")
+    fitted = fitted_as({SHIPPED: 0.1}, intercept=-9.7445, accept_at=0.9965)
+    assert retraining.choose_model(fitted, given(), "run 4") == STARTING_MODEL.to_dict()
+    assert caplog.messages[-1].endswith(f"challenger {version} was rejected")
+    assert review.promotions()["open"] is None
+
+
+def test_of_two_answers_at_once_about_a_model_one_holds(asking: dict[str, Any], people_db: str) -> None:
+    version = LinkageModel.from_dict(asking).version
+    barrier = threading.Barrier(2)
+
+    def answer(name: str, approve: bool) -> dict[str, Any]:
+        barrier.wait(60)
+        return review.answer_promotion(version, approve, name)
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(answer, ("ann", "ben"), (True, False)))
+    assert sorted(outcome["ours"] for outcome in outcomes) == [False, True]
+    assert outcomes[0]["answer"] == outcomes[1]["answer"]
+    assert (champions(people_db)[0][0] == version) == outcomes[0]["answer"]["approved"]
+
+
+def test_a_newer_challenger_asks_instead_and_an_old_one_can_no_longer_be_approved(
+    asking: dict[str, Any], people_db: str
+) -> None:
+    version = LinkageModel.from_dict(asking).version
+    newer = fitted_as({SHIPPED: 0.09}, intercept=-9.7, accept_at=0.9965)
+    retraining.choose_model(newer, given(), "run 4")
+    assert review.promotions()["open"]["version"] == LinkageModel.from_dict(newer[0]["content"]).version
+    with pytest.raises(PeopleDbError, match="does not ask any more"):
+        review.answer_promotion(version, True, "ann")
+    retraining.choose_model(None, given(champion=version), "run 5")
+    with pytest.raises(PeopleDbError, match="was measured against another champion"):
+        review.answer_promotion(review.promotions()["open"]["version"], True, "ann")
 
 
 def test_a_missed_limit_is_said(people_db: str, pairs: pa.Table, caplog: pytest.LogCaptureFixture) -> None:

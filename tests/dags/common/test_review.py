@@ -372,10 +372,79 @@ def test_the_same_answer_again_changes_nothing(asked: str) -> None:
 def test_nobody_overturns_what_somebody_else_has_answered(asked: str) -> None:
     smith = person_of(asked, "smith")
     review.answer(ANN, RELATIVE_KEY, smith)
-    before = stored(asked)
-    ours, known, _ = review.answer(BEN, RELATIVE_KEY, None)
+    before = {**stored(asked), "judgements": []}
+    ours, known, *_ = review.answer(BEN, RELATIVE_KEY, None)
     assert (ours, known.person_id, known.judged_by) == (False, smith, "ann")
-    assert stored(asked) == before
+    assert {**stored(asked), "judgements": []} == before
+
+
+# Disagreement ------------------------------------------------------------------------------------------------------
+
+
+def test_who_disagrees_is_noted_and_no_model_learns_from_the_pair(asked: str) -> None:
+    smith = person_of(asked, "smith")
+    review.answer(ANN, RELATIVE_KEY, smith)
+    assert database.judged_pairs().num_rows == 1
+    for _ in range(2):
+        assert review.answer(BEN, RELATIVE_KEY, None).dissent
+    assert database.judged_pairs().num_rows == 0
+    assert execute(asked, "SELECT judged_by, is_match, dissents FROM judgements ORDER BY judgement_id") == [
+        ("ann", True, False),
+        ("ben", False, True),
+    ]
+    assert [row["disputed"] for row in review.person(smith)["judgements"]] == [True, True]
+    assert [said.judged_by for said in review.one_question(RELATIVE_KEY).said] == ["ann", "ben"]
+    with database.transaction() as connection:
+        work = database.review_work(connection, "batch 3", 10)
+    assert [(pair.first_name, pair.yes, pair.no) for pair in work.disputed] == [("George", "ann", "ben")]
+
+
+@pytest.mark.parametrize(("said", "disagrees"), [("smith", True), ("wood", False), (None, False)])
+def test_only_what_is_said_about_the_pair_itself_is_disagreement(asked: str, said: str | None, disagrees: bool) -> None:
+    review.answer(ANN, RELATIVE_KEY, None)
+    outcome = review.answer(BEN, RELATIVE_KEY, said and person_of(asked, said))
+    assert (outcome.ours, outcome.dissent) == (False, disagrees)
+    assert database.judged_pairs().num_rows == (0 if disagrees else 1)
+
+
+def test_a_dissent_hinders_nobody_from_taking_the_answer_back(asked: str) -> None:
+    review.answer(ANN, RELATIVE_KEY, None)
+    review.answer(BEN, RELATIVE_KEY, person_of(asked, "smith"))
+    question = review.take_back(ANN)
+    assert (question.answer, [said.judged_by for said in question.said]) == (None, ["ben"])
+    assert review.take_back(BEN) is None, "a dissent was no answer"
+
+
+def test_who_comes_round_disagrees_no_more(asked: str) -> None:
+    smith = person_of(asked, "smith")
+    review.answer(ANN, RELATIVE_KEY, smith)
+    review.answer(BEN, RELATIVE_KEY, None)
+    with database.writing() as connection:
+        database.judge(connection, *RELATIVE_KEY, None, judged_by="ann")
+    assert execute(asked, "SELECT count(*) FROM disagreements") == [(0,)]
+
+
+# How review stands -------------------------------------------------------------------------------------------------
+
+
+def test_how_review_stood_when_a_batch_was_loaded(asked: str) -> None:
+    execute(asked, "UPDATE batches SET loaded_at = now() - interval '49 hours' WHERE batch_id = 'batch 2'")
+    execute(asked, "UPDATE batches SET loaded_at = now() - interval '3 days' WHERE batch_id = 'batch 1'")
+    execute(asked, "UPDATE batches SET loaded_at = now() - interval '1 hour' WHERE batch_id = 'batch 3'")
+    with database.transaction() as connection:
+        work = database.review_work(connection, "batch 3", 10)
+    assert (work.open, work.median_age) == (3, timedelta(hours=48))
+    review.answer(ANN, RELATIVE_KEY, person_of(asked, "smith"))  # the household rule says two
+    review.answer(ANN, QuestionKey("batch 2", "thin"), person_of(asked, "jones"))
+    with database.transaction() as connection:
+        work = database.review_work(connection, "batch 3", 2)
+        before = database.review_work(connection, "batch 1", 2)
+    assert (work.open, work.median_age, work.answered, work.agreed) == (1, timedelta(0), 2, 1)
+    assert [(one.batch_id, one.received, one.open, one.answered, one.agreed) for one in work.batches] == [
+        ("batch 2", 2, 0, 2, 1),
+        ("batch 3", 1, 1, 0, 0),
+    ]
+    assert (before.open, before.median_age, len(before.batches)) == (0, None, 1)
 
 
 def test_of_two_answers_at_once_one_holds(asked: str) -> None:
@@ -421,8 +490,9 @@ def test_somebody_new_is_compared_with_whoever_came_meanwhile(asked: str) -> Non
     """The twin came by another client, whom no batch was compared with."""
     insert_by_hand(asked, TWIN)
     before = stored(asked)
-    ours, known, (newcomer,) = review.answer(ANN, RELATIVE_KEY, None)
-    assert (ours, known) == (False, None)
+    outcome = review.answer(ANN, RELATIVE_KEY, None)
+    assert (outcome.ours, outcome.answer) == (False, None)
+    (newcomer,) = outcome.newcomers
     assert newcomer.person_id == max(person for (person,) in execute(asked, "SELECT person_id FROM people"))
     assert newcomer.score >= MODEL.accept_at
     assert newcomer.spellings[0].first_name == [("George", False)]

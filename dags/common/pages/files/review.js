@@ -125,7 +125,7 @@ function answer(asked, personId, seen = [], together = []) {
     }
     choosing = null;
     const said = inWords(next.answer, asked.own_person_id !== null);
-    told(next.ours ? `Answered: ${said}.` : `${next.answer.judged_by || "Somebody"} has answered meanwhile: ${said}. Nothing was changed.`);
+    told(next.ours ? `Answered: ${said}.` : `${next.answer.judged_by || "Somebody"} has answered meanwhile: ${said}. Nothing was changed${next.dissent ? "; it is noted that you disagree" : ""}.`);
     location.hash = "questions";
     show(next);
   });
@@ -167,6 +167,7 @@ function showProgress(progress) {
   const { open, open_in_all: all, answered_today: answered } = progress;
   const left = open === all ? `${open} open` : `${open} open of ${all}`;
   element("counts").textContent = `${left} · ${answered} answered by you today`;
+  element("model-asks").hidden = !progress.model_asks;
   element("done").max = Math.max(1, answered + open);
   element("done").value = answered;
   const batches = progress.batches.map((batch) => [batch.batch_id, `${fileName(batch.source)}, ${day(batch.loaded_at)} (${batch.open})`]);
@@ -196,7 +197,8 @@ function showQuestion() {
   element("side-person").textContent = pair && candidate ? `Person ${candidate.person_id}` : "Known";
   element("new-words").textContent = pair ? "Two people" : "Somebody new";
   element("asked").textContent = candidate ? "Is this the same person?" : "Who is this?";
-  element("why").textContent = question.why;
+  const said = question.said.map((one) => `${one.judged_by}: ${one.is_match ? "the same person" : "somebody else"} (${day(one.judged_at)})`);
+  element("why").textContent = question.why + (said.length ? ` Said before: ${said.join("; ")}.` : "");
   const known = candidate ? candidate.spellings[0] : compared;
   const rows = FIELDS.map(([field, name]) => {
     const row = make("tr");
@@ -336,18 +338,18 @@ async function showPerson(id) {
     const person = await request(`people/${encodeURIComponent(id)}`);
     element("person-title").textContent = `Person ${person.person_id}`;
     const written = (row) => FIELDS.map(([field]) => row[field] || "");
-    fill("spellings", ["First name", "Last name", "Address", "From", "Since"], person.spellings.map((row) =>
+    fill("person-spellings", ["First name", "Last name", "Address", "From", "Since"], person.spellings.map((row) =>
       [...written(row), row.source ? fileName(row.source) : "in the table before", day(row.seen_at)]));
     shownPerson = person;
     element("person-marked").hidden = !person.rows.length;
-    fill("rows", ["", "First name", "Last name", "Address", "Person"], person.rows.map((row) =>
+    fill("person-rows", ["", "First name", "Last name", "Address", "Person"], person.rows.map((row) =>
       [tick("rows", row.person_id, row), ...written(row), String(row.person_id)]));
     element("split").disabled = true;
     element("erase").hidden = !person.may_erase;
-    fill("decisions", ["", "First name", "Last name", "Address", "Decided", "Score", "Batch"], person.decisions.map((row) =>
+    fill("person-decisions", ["", "First name", "Last name", "Address", "Decided", "Score", "Batch"], person.decisions.map((row) =>
       [canBeSplit(row) ? tick("records", { of_batch: row.batch_id, record_key: row.record_key }, row) : "", ...written(row), `${row.decision}, ${row.reason}`.replaceAll("_", " ").toLowerCase(), row.score === null ? "" : percent(row.score), `${fileName(row.source)}, ${day(row.loaded_at)}`]));
-    fill("judgements", ["First name", "Last name", "Address", "Said to be", "By", "When"], person.judgements.map((row) =>
-      [...written(row), row.is_match ? "this person" : "somebody else", row.judged_by, day(row.judged_at)]));
+    fill("person-judgements", ["First name", "Last name", "Address", "Said to be", "By", "When"], person.judgements.map((row) =>
+      [...written(row), `${row.is_match ? "this person" : "somebody else"}${row.disputed ? " (others disagree)" : ""}`, row.judged_by, day(row.judged_at)]));
     trouble(null);
   } catch (error) {
     trouble(error instanceof TypeError ? "The server does not answer." : error.message);
@@ -420,8 +422,61 @@ function askToErase() {
     }).then(load), String(id));
 }
 
+// A model that asks to decide -----------------------------------------------------------------------------------------
+
+let asking = null;
+
+async function showModel() {
+  for (const part of ["results", "kinds", "examples", "answered"]) element(`model-${part}`).replaceChildren();
+  element("model-asking").hidden = true;
+  element("model-title").textContent = "Model";
+  try {
+    const { open, answered } = await request("promotions");
+    asking = open;
+    element("model-asking").hidden = !open;
+    element("model-asks").hidden = !open;
+    element("model-title").textContent = open ? `Model ${open.version} asks to decide` : "No model asks to decide";
+    element("model-text").textContent = open
+      ? `It was trained by run ${open.asked_by} on ${day(open.asked_at)}. Until somebody approves it, champion ${open.champion} decides.`
+      : "Where promotions ask first, a model that beats the champion waits here until somebody says yes.";
+    if (open) showChanges(open.changes);
+    fill("model-answered", ["Model", "Trained by run", "Answer", "By", "When"], answered.map((row) =>
+      [row.version, row.asked_by, row.approved ? "approved" : "rejected", row.answered_by, day(row.answered_at)]));
+    trouble(null);
+  } catch (error) {
+    trouble(error instanceof TypeError ? "The server does not answer." : error.message);
+  }
+  focusOn("model-title");
+}
+
+const RESULTS = [
+  ["test_log_loss", "Log-loss (less is better)", 1, 4], ["test_f1", "F1 of pairs", 1, 4],
+  ["test_reinserted", "Re-inserted, %", 100, 2], ["test_dropped", "Wrongly dropped, %", 100, 2],
+  ["test_reviewed", "In review, %", 100, 2],
+];
+const SMALL = { NEW: "new", DUPLICATE: "duplicate", REVIEW: "in review" };
+
+function showChanges({ decisions, changed, kinds, examples, test }) {
+  const shown = (row, [key, , factor, digits]) => (row && key in row ? (factor * row[key]).toFixed(digits) : "?");
+  fill("model-results", ["", "Asks", "Champion"], RESULTS.map((result) =>
+    [result[1], shown(test.challenger, result), shown(test.champion, result)]));
+  element("model-kinds-title").textContent = `It would change ${changed} of the last ${decisions} decisions`;
+  fill("model-kinds", ["From", "To", "Records"], kinds.map((kind) => [SMALL[kind.before], SMALL[kind.after], String(kind.count)]));
+  fill("model-examples", ["First name", "Last name", "Address", "From", "To", "Score"], examples.map((row) =>
+    [...FIELDS.map(([field]) => row[field] || ""), SMALL[row.before], SMALL[row.after], `${percent(row.score_before)} → ${percent(row.score_after)}`]));
+}
+
+function answerModel(approve) {
+  return step(async () => {
+    const { ours, answer: row } = await insist(`promotions/${encodeURIComponent(asking.version)}`, { approve });
+    const said = row.approved ? "approved" : "rejected";
+    await showModel();
+    told(ours ? `Model ${row.version} is ${said}.` : `${row.answered_by} has ${said} model ${row.version} meanwhile. Nothing was changed.`);
+  });
+}
+
 function fill(part, heads, rows) {
-  const table = element(`person-${part}`);
+  const table = element(part);
   const head = make("tr");
   head.append(...heads.map((name) => Object.assign(make("th", name), { scope: "col" })));
   const none = Object.assign(make("td", "none"), { colSpan: heads.length });
@@ -493,9 +548,9 @@ function focusOn(id) {
 
 function route() {
   const [place, id] = location.hash.slice(1).split("=");
-  const here = ["find", "person"].includes(place) ? place : "questions";
-  for (const part of ["questions", "find", "person"]) element(part).hidden = part !== here;
-  for (const part of ["questions", "find"]) {
+  const here = ["find", "model", "person"].includes(place) ? place : "questions";
+  for (const part of ["questions", "find", "model", "person"]) element(part).hidden = part !== here;
+  for (const part of ["questions", "find", "model"]) {
     if (part === here) element(`to-${part}`).setAttribute("aria-current", "page");
     else element(`to-${part}`).removeAttribute("aria-current");
   }
@@ -510,6 +565,7 @@ function route() {
     else element("sought").elements.first_name.focus();
   }
   if (here === "person") showPerson(id);
+  if (here === "model") showModel();
 }
 
 function theme() {
@@ -543,6 +599,8 @@ element("verdicts").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button && !busy) VERDICTS[button.dataset.do]();
 });
+element("approve").addEventListener("click", () => answerModel(true));
+element("reject").addEventListener("click", () => answerModel(false));
 element("split").addEventListener("click", askToSplit);
 element("erase").addEventListener("click", askToErase);
 element("not-sure").addEventListener("click", () => sure(null));

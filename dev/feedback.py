@@ -10,7 +10,8 @@ each batch that does not see the answers; and with retraining that does.
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -44,15 +45,22 @@ class Played:
 
     Attributes:
         records: all.
-        asked: in review, so that somebody had to look.
+        asked: in review, so that somebody had to look, by reason.
+        same: those of them that are the person whom the model took for the best candidate.
         reinserted: of people of the table, inserted again.
         wrong: taken for somebody else.
     """
 
     records: int
-    asked: int
+    asked: Mapping[str, int]
+    same: Mapping[str, int]
     reinserted: int
     wrong: int
+
+    @property
+    def load(self) -> int:
+        """How many somebody had to look at."""
+        return sum(self.asked.values())
 
     @property
     def errors(self) -> int:
@@ -126,9 +134,11 @@ def _went(batch_id: str, truth: dict[str, int | None]) -> Played:
     from common import people_db
 
     rows = people_db.batch_decisions(batch_id).to_pylist()
+    asked = [row for row in rows if row["decision"] == "REVIEW"]
     return Played(
         records=len(rows),
-        asked=sum(row["decision"] == "REVIEW" for row in rows),
+        asked=Counter(row["reason"] for row in asked),
+        same=Counter(row["reason"] for row in asked if truth[row["record_key"]] == row["person_id"]),
         reinserted=sum(row["decision"] == "NEW" and truth[row["record_key"]] is not None for row in rows),
         wrong=sum(row["decision"] == "DUPLICATE" and truth[row["record_key"]] != row["person_id"] for row in rows),
     )
@@ -162,10 +172,12 @@ def main() -> None:
                 os.environ["AIRFLOW_CONN_PEOPLE_DB"] = people_db_connection(server.socket_folder, database)
                 print(f"{learning}, {name}: in review, errors (re-inserted, wrong person), of records", flush=True)
                 for batch in play(world(name), learning, 2_000):
-                    print(
-                        f"  {batch.asked:4} {batch.errors:4} ({batch.reinserted}, {batch.wrong}) of {batch.records}",
-                        flush=True,
+                    errors = f"{batch.errors:4} ({batch.reinserted}, {batch.wrong})"
+                    reasons = ", ".join(
+                        f"{reason} {count} ({batch.same.get(reason, 0)} the same)"
+                        for reason, count in sorted(batch.asked.items())
                     )
+                    print(f"  {batch.load:4} {errors} of {batch.records}: {reasons}", flush=True)
         server.remove()
 
 

@@ -162,26 +162,26 @@ class Outcome(NamedTuple):
 
 def next_question(reviewer: Reviewer, asked: Asked) -> Question | None:
     """The most useful question that nobody else has on the screen, see `people_db.claim_next`; None: all is done."""
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         key = people_db.claim_next(connection, reviewer, asked, REVIEW_CLAIM)
         return key and _shown(connection, key)
 
 
 def one_question(key: QuestionKey) -> Question:
     """A question, open or answered. Raises PeopleDbError: its batch was taken back."""
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         return _shown(connection, key)
 
 
 def open_questions(asked: Asked) -> list[Question]:
     """All open questions that are asked for."""
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         return [_shown(connection, key) for key in people_db.open_keys(connection, asked)]
 
 
 def progress(asked: Asked, name: str) -> dict[str, Any]:
     """See `people_db.progress`; and `model_asks`: whether a challenger waits to be approved."""
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         asking = [row for row in people_db.promotions(connection, 1) if row["approved"] is None]
         return people_db.progress(connection, asked, name) | {"model_asks": bool(asking)}
 
@@ -193,7 +193,7 @@ def promotions() -> dict[str, Any]:
         `open`, None if there is none, and `answered`, the latest first: rows of table `promotions` with the `formula`;
         the `examples` among the `changes` of the open one with the raw fields of their records.
     """
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         rows = people_db.promotions(connection, PROMOTIONS_SHOWN)
         asking = [row for row in rows if row["approved"] is None]
         examples = [example for row in asking for example in row["changes"]["examples"]]
@@ -205,20 +205,20 @@ def promotions() -> dict[str, Any]:
 
 def answer_promotion(version: str, approve: bool, name: str) -> dict[str, Any]:
     """See `people_db.answer_promotion`; whether it is answered like this now (`ours`), and the row (`answer`)."""
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         row = people_db.answer_promotion(connection, version, approve, name)
     return {"ours": (row["approved"], row["answered_by"]) == (approve, name), "answer": row}
 
 
 def skip(reviewer: Reviewer, key: QuestionKey) -> None:
     """See `people_db.skip`."""
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         people_db.skip(connection, reviewer, key)
 
 
 def release(screen: str) -> None:
     """See `people_db.release`."""
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         people_db.release(connection, screen)
 
 
@@ -251,7 +251,7 @@ def answer(
     """
     # Without the lock on people first: a question that is answered already is told at once, whoever is writing, and
     # nobody waits for a comparison.
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         known = people_db.answer_of(connection, key)
         compared = newcomers.compare(connection, key) if known is None and person_id is None else None
     if known is None:
@@ -270,7 +270,7 @@ def answer(
     ours = known.judged_by == reviewer.name and known.person_id == person_id
     if ours or known.judged_by == reviewer.name:
         return Outcome(ours, known)
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         noted = known.person_id != person_id and people_db.dissent(connection, *key, person_id, reviewer.name)
     return Outcome(False, known, dissent=noted)
 
@@ -453,13 +453,13 @@ def find(first_name: str | None, last_name: str | None, address: str | None) -> 
     model = people_db.deciding_model()
     generous = replace(model, review_at=model.review_at / FOUND_BELOW)
     effort = Effort(budget=Budget(pairs=MAX_FOUND))
-    pairs = lookup.find(sought, generous, people_db.plan_shards(), effort)
+    pairs = lookup.find(sought, generous, people_db.plan_shards(REVIEW_LOCK_TIMEOUT), effort)
     pairs = pairs.sort_by([("score", "descending"), ("person_id", "ascending")])
     best: dict[int, dict[str, Any]] = {}
     for pair in pairs.filter(pairs["person_id"].is_valid()).to_pylist():
         if len(best) < FOUND_PEOPLE:
             best.setdefault(pair["person_id"], pair)
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         written = people_db.spellings(connection, list(best))
     found = []
     for person_id, pair in best.items():
@@ -487,7 +487,7 @@ def person(person_id: int) -> dict[str, Any]:
     Raises:
         PeopleDbError: there is no such person.
     """
-    with people_db.transaction() as connection:
+    with people_db.transaction(REVIEW_LOCK_TIMEOUT) as connection:
         person_id = people_db.stands_for(connection, person_id)
         spellings = people_db.spellings(connection, [person_id])[person_id]
         rows = people_db.marked_rows(connection, person_id)

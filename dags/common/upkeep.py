@@ -25,6 +25,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from common import newcomers, people_db, review
@@ -129,7 +130,13 @@ def answer(question_id: int, person_id: int | None, *, anyway: bool = False) -> 
     return f"the records of question {question_id} are {'the new ' if person_id is None else ''}person {answered}"
 
 
-def split(person_id: int, rows: Sequence[int], records: Sequence[str], name: str | None = None) -> str:
+def split(
+    person_id: int,
+    rows: Sequence[int],
+    records: Sequence[str],
+    name: str | None = None,
+    patience: timedelta | None = None,
+) -> str:
     """See `people_db.split`; returns what was done.
 
     Args:
@@ -137,16 +144,19 @@ def split(person_id: int, rows: Sequence[int], records: Sequence[str], name: str
         rows: ids of rows that a sweep marked as that person.
         records: records that were decided to be that person, each as BATCH_ID/RECORD_KEY.
         name: of the user who says so; whoever runs this process unless given.
+        patience: how long to wait for other writers, see `people_db.writing`.
     """
     named = [(batch_id, record_key) for batch_id, _, record_key in (record.partition("/") for record in records)]
-    with people_db.writing() as connection:
+    with people_db.writing(patience) as connection:
         standardise_people(connection)
         other = people_db.split(connection, person_id, rows, named, name or getpass.getuser())
         standardise_people(connection)
     return f"person {other} is split off person {person_id}, and they are never the same"
 
 
-def erase(person_id: int | None, source_key: str | None = None, system: str = "default") -> str:
+def erase(
+    person_id: int | None, source_key: str | None = None, system: str = "default", patience: timedelta | None = None
+) -> str:
     """Erase a person, named by id or by a key of a system; returns the proof: what was removed, and what is left.
 
     The rows go in one transaction, and the files of the batches that held them after it. If these could not be
@@ -156,7 +166,7 @@ def erase(person_id: int | None, source_key: str | None = None, system: str = "d
         PeopleDbError: there is no such person.
     """
     lines, batches = [], set[tuple[str, str]]()
-    with people_db.writing() as connection:
+    with people_db.writing(patience) as connection:
         people = [person_id] if person_id is not None else []
         if source_key is not None:
             people = people_db.people_of_key(connection, system, source_key)

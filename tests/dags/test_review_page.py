@@ -633,6 +633,39 @@ def test_an_answer_while_a_run_loads_waits_for_it(reviewer: Visitor, live: Live)
     assert live.people("SELECT count(*) FROM judgements") == [(count[0][0] + 1,)]
 
 
+@pytest.mark.parametrize(("method", "path", "body"), [(*route[:3],) for route in ROUTES if route[3] != 404])
+def test_while_a_migration_goes_on_the_routes_say_so(live: Live, method: str, path: str, body: Any) -> None:
+    import psycopg
+
+    with psycopg.connect(live.people_dsn) as migration:
+        for table in ("people", "batches", "judgements", "promotions", "claims", "skips"):
+            migration.execute(f"LOCK TABLE dedupe.{table}")  # type: ignore[arg-type]
+        status, text, _ = asked(live, method, PAGE + path, "admin", body)
+    if path in {"", "review.js", "review.css"}:
+        assert status == 200, "the page itself needs no database"
+    else:
+        assert (status, "lock timeout" in json.loads(text)["detail"]) == (503, True)
+        assert "Traceback" not in text
+
+
+def test_a_people_database_that_is_down_is_told_and_waited_for(reviewer: Visitor, live: Live) -> None:
+    import psycopg
+
+    frame = at_questions(reviewer)
+    name = live.people_database
+    with psycopg.connect(live.metadata_dsn, autocommit=True) as server:
+        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")  # type: ignore[arg-type]
+        status, text, _ = asked(live, "POST", f"{PAGE}next", "admin", SCREEN)
+        assert status == 503
+        assert json.loads(text)["detail"].startswith("no connection to people_db: ")
+        reviewer.page.keyboard.press("k")
+        expect(frame.get_by_role("alert")).to_contain_text("Trying again", timeout=20_000)
+        reviewer.picture("review, no people database")
+        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")  # type: ignore[arg-type]
+    expect(frame.locator("#told")).to_contain_text("Skipped", timeout=60_000)
+    expect(frame.get_by_role("alert")).to_be_hidden()
+
+
 def test_an_answer_survives_a_server_that_goes_away(reviewer: Visitor, live: Live) -> None:
     frame = at_questions(reviewer)
     count = live.people("SELECT count(*) FROM judgements")

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 from common import review, upkeep
 from common.newcomers import Alike
 from common.people_db import Asked, QuestionKey, Reviewer
-from common.settings import DAG_ID, PEOPLE_CONN_ID
+from common.settings import DAG_ID, PEOPLE_CONN_ID, REVIEW_LOCK_TIMEOUT
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ def person(person_id: int, user: GetUserDep) -> dict[str, Any]:
 def split(person_id: int, parts: Parts, user: GetUserDep) -> dict[str, str]:
     """Make two people of one; what was done, in words."""
     records = [f"{about.of_batch}/{about.record_key}" for about in parts.records]
-    return {"done": upkeep.split(person_id, parts.rows, records, user.get_name())}
+    return {"done": upkeep.split(person_id, parts.rows, records, user.get_name(), REVIEW_LOCK_TIMEOUT)}
 
 
 @router.post("/people/{person_id}/erase", dependencies=[from_this_page])
@@ -209,7 +209,7 @@ def erase(person_id: int, user: GetUserDep) -> dict[str, str]:
     """Remove every trace of a person; the proof, in words. Only for who may change the connection to the people."""
     if not _may_erase(user):
         raise HTTPException(403, f"That needs the right to change connection {PEOPLE_CONN_ID}, which you do not have.")
-    done = upkeep.erase(person_id)
+    done = upkeep.erase(person_id, patience=REVIEW_LOCK_TIMEOUT)
     log.info("person %d was erased by user %s", person_id, user.get_name())
     return {"done": done}
 

@@ -34,11 +34,15 @@ _WRONG_SETTINGS = re.compile(
 
 
 @contextmanager
-def transaction() -> Iterator[Transaction]:
+def transaction(patience: timedelta | None = None) -> Iterator[Transaction]:
     """One transaction with the search path set and all migrations applied.
 
+    Args:
+        patience: how long to wait for those who hold a lock, such as a migration that goes on; as long as it takes
+            unless given.
+
     Raises:
-        PeopleDbUnreachable: no connection, or it was lost.
+        PeopleDbUnreachable: no connection, it was lost, or somebody has held a lock for longer than that.
         PeopleDbError: the password, role or name of the database is wrong, the role may not do what is needed, or the
             database refused for another reason.
     """
@@ -53,6 +57,8 @@ def transaction() -> Iterator[Transaction]:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         with connection:
             connection.execute("SELECT set_config('search_path', quote_ident(%s), false)", [PEOPLE_SCHEMA])
+            if patience:
+                connection.execute("SELECT set_config('lock_timeout', %s, false)", [_milliseconds(patience)])
             migrate(connection)
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
@@ -99,11 +105,14 @@ def writing(patience: timedelta | None = None) -> Iterator[Transaction]:
         PeopleDbUnreachable: no connection, it was lost, or others have been writing for longer than that.
         PeopleDbError: as `transaction`.
     """
-    with transaction() as connection:
-        milliseconds = str(int((patience or LOCK_TIMEOUT).total_seconds() * 1000))
-        connection.execute("SELECT set_config('lock_timeout', %s, true)", [milliseconds])
+    with transaction(patience) as connection:
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", [_milliseconds(patience or LOCK_TIMEOUT)])
         connection.execute("LOCK TABLE people IN SHARE ROW EXCLUSIVE MODE")
         yield connection
+
+
+def _milliseconds(time: timedelta) -> str:
+    return str(int(time.total_seconds() * 1000))
 
 
 def _one_line(error: psycopg.Error) -> str:

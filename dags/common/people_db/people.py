@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from datetime import timedelta
 from typing import Any, TypedDict
 
 import numpy as np
@@ -123,9 +124,13 @@ def _people_before(connection: Transaction, run_id: str) -> int:
     return int(value(before))
 
 
-def plan_shards() -> list[Shard]:
-    """Split the table into ranges of at most `SHARD_PEOPLE`; at least one, also when it is empty."""
-    with transaction() as connection:
+def plan_shards(patience: timedelta | None = None) -> list[Shard]:
+    """Split the table into ranges of at most `SHARD_PEOPLE`; at least one, also when it is empty.
+
+    Args:
+        patience: see `transaction`.
+    """
+    with transaction(patience) as connection:
         snapshot = value(connection.execute("SELECT pg_current_snapshot()::text"))
         firsts = connection.execute(
             """

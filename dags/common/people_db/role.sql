@@ -16,6 +16,7 @@ BEGIN
 END $$;
 GRANT USAGE ON SCHEMA dedupe TO dedupe_dag;
 GRANT SELECT ON ALL TABLES IN SCHEMA dedupe TO dedupe_dag;
+GRANT INSERT, UPDATE, DELETE ON dedupe.promotions TO dedupe_dag;
 GRANT INSERT ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spellings, dedupe.quarantine, dedupe.canaries,
     dedupe.models, dedupe.loaded_files TO dedupe_dag;
 -- Standardised columns and marks of duplicates are written into people; it must be locked, too.
@@ -27,5 +28,6 @@ GRANT DELETE ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spelling
 GRANT UPDATE ON dedupe.batches, dedupe.decisions TO dedupe_upkeep;
 GRANT INSERT ON dedupe.spellings, dedupe.apart, dedupe.undone_batches, dedupe.judgements TO dedupe_upkeep;
 GRANT UPDATE, DELETE ON dedupe.judgements TO dedupe_upkeep;
+GRANT DELETE ON dedupe.apart TO dedupe_upkeep;
 -- Clerical review needs these too: the api-server, which serves its page, connects as this role.
 GRANT INSERT, UPDATE, DELETE ON dedupe.claims, dedupe.skips TO dedupe_upkeep;

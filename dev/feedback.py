@@ -124,9 +124,10 @@ def _load(batch_id: str, rows: list[tuple[str, dict[str, Any]]], model: Any) -> 
     metadata = {"source": batch_id, "system": "default", "people_before": "0"}
     batch = pipeline.standardise_batch(pa.table(columns).replace_schema_metadata(metadata))
     shards = pipeline.plan_shards(batch)
+    before = shards[-1]["last_person"]  # whom a retraining learns from
     pairs = [pipeline.compare_batch(batch, model.to_dict(), shard, batch_id) for shard in shards]
     decisions = pipeline.decide_batch(batch, model.to_dict(), pairs)
-    described = people_db.Batch(batch_id, batch_id, batch_id, "default", people_before=0)
+    described = people_db.Batch(batch_id, batch_id, batch_id, "default", people_before=before)
     pipeline.load_decided(described, batch, model, pa.concat_tables(pairs), decisions, shards)
 
 
@@ -171,7 +172,7 @@ def main() -> None:
                     connection.execute(f"CREATE DATABASE {database}")
                 os.environ["AIRFLOW_CONN_PEOPLE_DB"] = people_db_connection(server.socket_folder, database)
                 print(f"{learning}, {name}: in review, errors (re-inserted, wrong person), of records", flush=True)
-                for batch in play(world(name), learning, 2_000):
+                for batch in play(world(name), learning, 10_000):
                     errors = f"{batch.errors:4} ({batch.reinserted}, {batch.wrong})"
                     reasons = ", ".join(
                         f"{reason} {count} ({batch.same.get(reason, 0)} the same)"

@@ -114,7 +114,7 @@ def compare(connection: people_db.Transaction, key: QuestionKey) -> Comparison:
         )
     snapshot = people_db.snapshot(connection)
     pairs = PAIR_ENDS.empty_table()
-    came, _ = people_db.changed_candidates(connection, about.snapshot, pairs)
+    came, _ = people_db.changed_candidates(connection, about.snapshot, pairs, about.written_by)
     if came.num_rows:
         pairs = batch_pairs(records, came, model, with_batch=False)
     return Comparison(key, about, model, pairs, snapshot)

@@ -64,7 +64,7 @@ def run(params: dict[str, Any], run_id: str, do: Callable[[str, Task], Any] = la
 
 def stored(dsn: str) -> dict[str, list[Any]]:
     """All rows of all tables, but for the times."""
-    times = "ARRAY['inserted_at', 'loaded_at', 'applied_at', 'changed_xid', 'compared_with']"
+    times = "ARRAY['inserted_at', 'loaded_at', 'applied_at', 'changed_xid', 'compared_with', 'compared_by']"
     query = f"SELECT to_jsonb(t) - {times} FROM {{}} AS t ORDER BY 1"  # noqa: S608 - fixed text
     with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'dedupe'").fetchall()

@@ -141,7 +141,7 @@ def yesterday(live: Live) -> str:
 
 def stored(live: Live) -> list[Any]:
     """All rows of all tables, but for the times."""
-    times = "ARRAY['inserted_at', 'loaded_at', 'changed_xid', 'compared_with']"
+    times = "ARRAY['inserted_at', 'loaded_at', 'changed_xid', 'compared_with', 'compared_by']"
     query = f"SELECT to_jsonb(t) - {times} AS row FROM {{}} AS t ORDER BY row"  # noqa: S608 - fixed text
     return [live.people(query.format(table)) for table in ("people", "batches", "decisions", "quarantine")]
 

@@ -193,13 +193,16 @@ def people_as_records() -> pa.Table:
     )
 
 
-def changed_candidates(connection: Transaction, snapshot: str, pairs: pa.Table) -> tuple[pa.Table, pa.Array]:
+def changed_candidates(
+    connection: Transaction, snapshot: str, pairs: pa.Table, own: str | None = None
+) -> tuple[pa.Table, pa.Array]:
     """What happened since a snapshot was taken to those with whom a batch was compared.
 
     Args:
         connection: within `writing`, so that nothing more happens.
         snapshot: of `plan_shards`.
         pairs: of the batch, to find people, spellings and questions that are gone.
+        own: transaction that has written the batch, if it is written already: what it wrote is no change.
 
     Returns:
         Everybody who came or changed, with all spellings, as they are now, schema `CANDIDATES`; and the rows of
@@ -216,7 +219,9 @@ def changed_candidates(connection: Transaction, snapshot: str, pairs: pa.Table) 
         with cursor.copy("COPY compared FROM STDIN") as copy:
             for row in rows_of(ends):
                 copy.write_row(row)
-        _note_changed(cursor, snapshot)
+        if not _note_changed(cursor, snapshot, own):
+            cursor.execute("DROP TABLE compared, changed")
+            return CANDIDATES.empty_table(), pa.array([], pa.int64())
         stale = cursor.execute(
             """
             SELECT place FROM compared WHERE person_id IN (SELECT person_id FROM changed WHERE person_id IS NOT NULL)
@@ -243,8 +248,11 @@ def changed_candidates(connection: Transaction, snapshot: str, pairs: pa.Table) 
     return current, pa.array(np.flatnonzero(is_stale))
 
 
-def _note_changed(cursor: psycopg.Cursor[Any], snapshot: str) -> None:
-    """Make a temporary table `changed` of people and questions that are not, or not all, as they were compared."""
+def _note_changed(cursor: psycopg.Cursor[Any], snapshot: str, own: str | None) -> int:
+    """Make a temporary table `changed` of people and questions that are not, or not all, as they were compared.
+
+    Returns how many there are.
+    """
     # A mark from the future is of another counter: it came with a restored backup, and the row was there before.
     cursor.execute(
         """
@@ -254,11 +262,13 @@ def _note_changed(cursor: psycopg.Cursor[Any], snapshot: str) -> None:
             WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
               AND changed_xid <= greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot()))
               AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+              AND changed_xid IS DISTINCT FROM %(own)s::xid8
         ), marked_spellings AS (
             SELECT person_id, question_id FROM spellings
             WHERE changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
               AND changed_xid <= greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot()))
               AND NOT pg_visible_in_snapshot(changed_xid, %(snapshot)s::pg_snapshot)
+              AND changed_xid IS DISTINCT FROM %(own)s::xid8
         )
         SELECT person_id, NULL::bigint AS question_id FROM marked_people
         UNION
@@ -276,8 +286,11 @@ def _note_changed(cursor: psycopg.Cursor[Any], snapshot: str) -> None:
                AND (coalesce(q.duplicate_of, q.person_id), s.question_id)
                    IS DISTINCT FROM (c.person_id, c.question_id))
         """,
-        {"snapshot": snapshot},
+        {"snapshot": snapshot, "own": own},
     )
+    changed = cursor.rowcount
+    cursor.execute("ANALYZE changed")  # else the whole table is read for a few people
+    return changed
 
 
 def _ends(pairs: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:

@@ -22,6 +22,7 @@ class Compared:
         people: those whom somebody who answers has before their eyes.
         inserts: whether somebody new is inserted; of a sweep they are people already.
         snapshot: what the table held when the first of the records was compared with everybody; None: not known.
+        written_by: the transaction that has written that record.
     """
 
     records: pa.Table
@@ -29,6 +30,7 @@ class Compared:
     people: frozenset[int]
     inserts: bool
     snapshot: str | None
+    written_by: str | None
 
 
 def compared(connection: Transaction, batch_id: str, record_key: str) -> Compared:
@@ -46,6 +48,7 @@ def compared(connection: Transaction, batch_id: str, record_key: str) -> Compare
         SELECT concat(batch_id, '/', record_key), d.first_name, d.last_name, d.address, w.question_id,
                ARRAY(SELECT coalesce(p.duplicate_of, p.person_id) FROM people AS p
                      WHERE p.person_id IN (d.person_id, d.runner_up_person_id)), b.source <> %(sweep)s,
+               b.compared_by::text,
                CASE WHEN b.compared_on = (pg_control_system()).system_identifier THEN b.compared_with::text END
         FROM waiting AS w JOIN decisions AS d USING (batch_id, record_key) JOIN batches AS b USING (batch_id)
         ORDER BY pg_snapshot_xmax(b.compared_with), batch_id, record_key
@@ -61,6 +64,7 @@ def compared(connection: Transaction, batch_id: str, record_key: str) -> Compare
         people=frozenset(person_id for row in rows for person_id in row[5]),
         inserts=rows[0][6],
         snapshot=snapshots[0] if None not in snapshots else None,
+        written_by=rows[0][-2],
     )
 
 

@@ -76,7 +76,7 @@ def insert(dsn: str, *rows: Row) -> None:
 
 def everything(dsn: str) -> dict[str, list[Any]]:
     """All rows of all tables, but for the times."""
-    times = "ARRAY['inserted_at', 'loaded_at', 'changed_xid', 'compared_with']"
+    times = "ARRAY['inserted_at', 'loaded_at', 'changed_xid', 'compared_with', 'compared_by']"
     query = f"SELECT to_jsonb(t) - {times} AS row FROM {{}} AS t ORDER BY row"  # noqa: S608 - fixed text
     return {table: [row for (row,) in execute(dsn, query.format(table))] for table in TABLES}
 

@@ -48,7 +48,7 @@ def execute(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
 
 def stored(dsn: str, *tables: str) -> dict[str, list[Any]]:
     """All rows, but for the times."""
-    times = "ARRAY['inserted_at', 'loaded_at', 'changed_xid', 'judged_at', 'compared_with']"
+    times = "ARRAY['inserted_at', 'loaded_at', 'changed_xid', 'judged_at', 'compared_with', 'compared_by']"
     query = f"SELECT to_jsonb(t) - {times} FROM {{}} AS t ORDER BY 1"  # noqa: S608 - fixed text
     tables = tables or ("people", "batches", "decisions", "quarantine", "undone_batches", "judgements")
     return {table: [row for (row,) in execute(dsn, query.format(table))] for table in tables}

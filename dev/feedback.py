@@ -3,8 +3,8 @@
     .venv/bin/python dev/feedback.py [WORLD]
 
 The table and the records of an invented world (see `quality_worlds`) go through the pipeline, against a Postgres that
-is started for it. The same batches are played three times: with the shipped model all the time; with retraining after
-each batch that does not see the answers; and with retraining that does.
+is started for it. The same batches are played three times: with the shipped model all the time; with retraining
+that does not see the answers; and with retraining that does.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -68,15 +68,18 @@ class Played:
         return self.reinserted + self.wrong
 
 
-def play(of: World, learning: Learning, training_people: int) -> Iterator[Played]:
-    """Load a world batch by batch into the empty database behind ``people_db``; answer, and retrain, after each."""
+def play(of: World, learning: Learning) -> Iterator[Played]:
+    """Load a world batch by batch into the empty database behind ``people_db``; answer after each, and retrain if due.
+
+    It is due when the DAG would say so: at first, and after so many answers more as `RETRAIN_JUDGEMENTS` says.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
     from common import people_db, retraining
 
     person_of = _fill(of.existing)
-    retraining.TRAINING_PEOPLE = training_people  # type: ignore[attr-defined]
     numbered = list(enumerate(zip(of.incoming.to_pylist(), of.person, strict=True)))
     size = -(-len(numbered) // BATCHES)
-    params = {"retrain_every": 1, "labelled_pairs": None, "champion": None}
+    params = {"retrain_every": None, "labelled_pairs": None, "champion": None}
     for number in range(BATCHES):
         part = numbered[number * size : (number + 1) * size]
         run_id = f"batch {number}"
@@ -85,7 +88,7 @@ def play(of: World, learning: Learning, training_people: int) -> Iterator[Played
         yield _went(run_id, truth)
         _answer(truth)
         if learning != Learning.NOTHING:
-            with _answers_hidden(learning == Learning.PEOPLE):
+            with _answers_hidden(learning == Learning.PEOPLE), suppress(AirflowSkipException):
                 pairs = retraining.training_pairs(params, run_id)
                 retraining.choose_model(retraining.fit_models(pairs, run_id), params, run_id)
 
@@ -172,7 +175,7 @@ def main() -> None:
                     connection.execute(f"CREATE DATABASE {database}")
                 os.environ["AIRFLOW_CONN_PEOPLE_DB"] = people_db_connection(server.socket_folder, database)
                 print(f"{learning}, {name}: in review, errors (re-inserted, wrong person), of records", flush=True)
-                for batch in play(world(name), learning, 10_000):
+                for batch in play(world(name), learning):
                     errors = f"{batch.errors:4} ({batch.reinserted}, {batch.wrong})"
                     reasons = ", ".join(
                         f"{reason} {count} ({batch.same.get(reason, 0)} the same)"

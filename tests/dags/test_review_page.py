@@ -609,11 +609,15 @@ def test_what_somebody_else_has_answered_is_shown_and_not_overturned(reviewer: V
     )
     body = {**SCREEN, "of_batch": batch, "record_key": key, "person_id": None}
     assert asked(live, "POST", f"{PAGE}answer", "second", body)[0] == 200
-    before = live.people("SELECT * FROM decisions ORDER BY record_key"), live.people("SELECT * FROM judgements")
+    query = "SELECT * FROM judgements WHERE NOT dissents"
+    before = live.people("SELECT * FROM decisions ORDER BY record_key"), live.people(query)
     reviewer.page.keyboard.press("s")
-    expect(frame.locator("#told")).to_have_text("second has answered meanwhile: somebody new. Nothing was changed.")
+    expect(frame.locator("#told")).to_have_text(
+        "second has answered meanwhile: somebody new. Nothing was changed; it is noted that you disagree."
+    )
+    assert live.people("SELECT judged_by, is_match FROM judgements WHERE dissents") == [("reviewer", True)]
     reviewer.picture("review, answered by somebody else")
-    after = live.people("SELECT * FROM decisions ORDER BY record_key"), live.people("SELECT * FROM judgements")
+    after = live.people("SELECT * FROM decisions ORDER BY record_key"), live.people(query)
     assert after == before
 
 

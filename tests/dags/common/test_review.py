@@ -428,9 +428,8 @@ def test_who_comes_round_disagrees_no_more(asked: str) -> None:
 
 
 def test_how_review_stood_when_a_batch_was_loaded(asked: str) -> None:
-    execute(asked, "UPDATE batches SET loaded_at = now() - interval '49 hours' WHERE batch_id = 'batch 2'")
-    execute(asked, "UPDATE batches SET loaded_at = now() - interval '3 days' WHERE batch_id = 'batch 1'")
-    execute(asked, "UPDATE batches SET loaded_at = now() - interval '1 hour' WHERE batch_id = 'batch 3'")
+    hours = "CASE batch_id WHEN 'batch 1' THEN 72 WHEN 'batch 2' THEN 49 ELSE 1 END"
+    execute(asked, f"UPDATE batches SET loaded_at = now() - interval '1 hour' * {hours}")  # noqa: S608 - fixed text
     with database.transaction() as connection:
         work = database.review_work(connection, "batch 3", 10)
     assert (work.open, work.median_age) == (3, timedelta(hours=48))

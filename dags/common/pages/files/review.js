@@ -348,6 +348,7 @@ async function showPerson(id) {
     element("erase").hidden = !person.may_erase;
     fill("person-decisions", ["", "First name", "Last name", "Address", "Decided", "Score", "Batch"], person.decisions.map((row) =>
       [canBeSplit(row) ? tick("records", { of_batch: row.batch_id, record_key: row.record_key }, row) : "", ...written(row), `${row.decision}, ${row.reason}`.replaceAll("_", " ").toLowerCase(), row.score === null ? "" : percent(row.score), `${fileName(row.source)}, ${day(row.loaded_at)}`]));
+    element("split").hidden = !element("person").querySelector("td input");
     fill("person-judgements", ["First name", "Last name", "Address", "Said to be", "By", "When"], person.judgements.map((row) =>
       [...written(row), `${row.is_match ? "this person" : "somebody else"}${row.disputed ? " (others disagree)" : ""}`, row.judged_by, day(row.judged_at)]));
     trouble(null);

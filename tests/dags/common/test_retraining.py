@@ -456,7 +456,7 @@ def test_a_newer_challenger_asks_instead_and_an_old_one_can_no_longer_be_approve
     with pytest.raises(PeopleDbError, match="does not ask any more"):
         review.answer_promotion(version, True, "ann")
     retraining.choose_model(None, given(champion=version), "run 5")
-    with pytest.raises(PeopleDbError, match="was measured against another champion"):
+    with pytest.raises(PeopleDbError, match="which is not champion any more"):
         review.answer_promotion(review.promotions()["open"]["version"], True, "ann")
 
 

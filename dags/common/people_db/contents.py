@@ -37,9 +37,10 @@ def unstandardised_people(connection: Transaction) -> pa.Table:
     rows = connection.execute(
         """
         SELECT person_id, first_name, last_name, address FROM people
-        WHERE std_version IS NULL OR std_version <> %s LIMIT %s FOR UPDATE
+        WHERE std_version IS NULL OR std_version < %(version)s OR std_version > %(version)s -- by an index, unlike <>
+        LIMIT %(page)s FOR UPDATE
         """,
-        [STANDARDISER_VERSION, _PAGE],
+        {"version": STANDARDISER_VERSION, "page": _PAGE},
     ).fetchall()
     return as_table(rows, RAW_PEOPLE)
 
@@ -74,9 +75,10 @@ def unstandardised_decisions(connection: Transaction) -> pa.Table:
     rows = connection.execute(
         """
         SELECT batch_id, record_key, first_name, last_name, address FROM decisions
-        WHERE content_version IS NULL OR content_version <> %s LIMIT %s FOR UPDATE
+        WHERE content_version IS NULL OR content_version < %(version)s OR content_version > %(version)s
+        LIMIT %(page)s FOR UPDATE
         """,
-        [STANDARDISER_VERSION, _PAGE],
+        {"version": STANDARDISER_VERSION, "page": _PAGE},
     ).fetchall()
     return as_table(rows, RAW_DECISIONS)
 

@@ -8,3 +8,9 @@ ALTER TABLE batches
     ALTER COLUMN compared_with SET DEFAULT pg_current_snapshot(),
     ALTER COLUMN compared_on SET DEFAULT (pg_control_system()).system_identifier,
     ALTER COLUMN compared_by SET DEFAULT pg_current_xact_id();
+
+-- Whether everybody is standardised is asked with every answer of a reviewer: it must not read the whole table.
+CREATE INDEX people_std_version ON people (std_version);
+DROP INDEX people_not_standardised;
+CREATE INDEX decisions_content_version ON decisions (content_version);
+DROP INDEX decisions_not_standardised;

@@ -89,6 +89,8 @@ def _insert(dsn: str, count: int, seed: int) -> None:
     ):
         for row in sources.fake_people(count, seed).select(["first_name", "last_name", "address"]).to_pylist():
             copy.write_row(tuple(row.values()))
+    with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
+        connection.execute("ANALYZE people")  # as autovacuum does
 
 
 if __name__ == "__main__":

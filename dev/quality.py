@@ -21,12 +21,21 @@ and half are new. They are decided as the DAG decides them: re-inserted % and wr
 return, wrongly dropped % of the new ones, in review % of all. "Retrained by itself" is the model that the DAG makes of
 the table without an answer.
 
+"stream-febrl2" and "stream-febrl3" are all records of these, mixed, loaded one batch after the other as the DAG loads
+them into a real table: with nobody reviewing, and with somebody who answers all open questions truly after each batch.
+
+- people, true: rows of the table, and people there are.
+- twice %: of these, who have more than one row.
+- wrong %: records that count as a row of somebody else.
+- in review %: records that wait at the end; questions: that were answered.
+
 "Best cut-off" is chosen with the answers at hand: one cut-off, no review, and for our models "no rule" about relatives
 either. Rows that begin with "half" are of half of the people, after learning from the other half.
 """
 
 import argparse
 import importlib
+import itertools
 import json
 import logging
 import subprocess
@@ -44,6 +53,7 @@ HERE = Path(__file__).resolve().parent
 PEERS = Path(sys.prefix) / "quality-peers"
 sys.path += [str(HERE.parent / "dags"), str(PEERS)]
 
+import streaming  # noqa: E402
 from common import settings, sources  # noqa: E402
 from common.linkage import training  # noqa: E402
 from common.linkage.batch import batch_pairs  # noqa: E402
@@ -72,6 +82,9 @@ COSTS = training.Costs(
     settings.MAX_DROPPED,
     settings.MAX_REVIEWED,
 )
+
+STREAMS = {f"stream-{name}": name for name in ("febrl2", "febrl3")}
+STREAM_BATCHES = (1, 10)
 
 NEAR = 0.01
 """Pairs below this match score are not looked at: no cut-off comes near."""
@@ -414,20 +427,44 @@ def rows_of_world(world: World, beside: Sequence[Path]) -> Iterator[tuple[str, d
     yield "ours retrained by itself", decided(world, self_retrained(world.existing))
 
 
+def rows_of_stream(name: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """The rows of the table for all records of a data set as a stream of batches."""
+    people = load(name)
+    order = np.random.default_rng(0).permutation(len(people.person)).tolist()
+    with streaming.own_server() as server:
+        for batches, reviewed in itertools.product(STREAM_BATCHES, (False, True)):
+            known = streaming.Known(people.records, people.person.tolist())
+            outcome = streaming.stream(server, known, order, batches, reviewed=reviewed)
+            yield (
+                f"{batches} batches, {'a true reviewer' if reviewed else 'nobody reviewing'}",
+                {
+                    "people": float(outcome.people),
+                    "true": float(outcome.true),
+                    "twice %": 100 * len(outcome.twice) / outcome.true,
+                    "wrong %": 100 * outcome.wrong / outcome.records,
+                    "in review %": 100 * outcome.review / outcome.records,
+                    "questions": float(outcome.questions),
+                },
+            )
+
+
 def main() -> int:
     """Print the tables; 1 if the shipped model falls below a floor."""
     parser = argparse.ArgumentParser(description="Measure how well duplicates are found.")
-    choices = ", ".join((*DATA_SETS, *WORLDS))
+    choices = ", ".join((*DATA_SETS, *WORLDS, *STREAMS))
     parser.add_argument("data_sets", nargs="*", default=[], help=f"which, of {choices}; all if none is named")
     parser.add_argument("--beside", action="append", type=Path, default=[], help="a model as JSON, to compare with")
     arguments = parser.parse_args()
-    chosen = arguments.data_sets or [*DATA_SETS, *WORLDS]
+    chosen = arguments.data_sets or [*DATA_SETS, *WORLDS, *STREAMS]
     if not PEERS.exists():
         install()
     below = []
     for name in chosen:
         if name in WORLDS:
             show(name, dict(rows_of_world(invented_world(name), arguments.beside)))
+            continue
+        if name in STREAMS:
+            show(name, dict(rows_of_stream(STREAMS[name])))
             continue
         rows = dict(rows_of(load(name)))
         show(name, rows)
@@ -442,7 +479,9 @@ def main() -> int:
 def show(name: str, rows: dict[str, dict[str, float]]) -> None:
     """Print one table."""
     table = pd.DataFrame.from_dict(rows, orient="index")
+    counts = {"people", "true", "questions"}
     formats = {column: "{:.2f}" if column.endswith("%") else "{:.4f}" for column in table.columns}
+    formats |= {column: "{:.0f}" for column in counts & set(table.columns)}
     print(f"\n{name}\n{table.to_string(formatters={c: f.format for c, f in formats.items()})}", flush=True)
 
 

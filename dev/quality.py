@@ -61,6 +61,7 @@ from common.linkage.corruption import Record  # noqa: E402
 from common.linkage.decision import KNOWN, decide  # noqa: E402
 from common.linkage.household import clear_differences  # noqa: E402
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL, LinkageModel  # noqa: E402
+from common.linkage.rarity import common_names  # noqa: E402
 from common.linkage.search import candidate_pairs  # noqa: E402
 from common.linkage.standardise import standardise  # noqa: E402
 from common.linkage.verdict import Decision  # noqa: E402
@@ -74,7 +75,7 @@ Floats = npt.NDArray[np.float64]
 DATA_SETS = ("febrl1", "febrl2", "febrl3", "febrl4")
 ADDRESS = ["street_number", "address_1", "address_2", "suburb", "postcode", "state"]
 
-FORMULA = next(formula for formula in training.FORMULAS if formula.name == "... + address parts")
+FORMULA = next(formula for formula in training.FORMULAS if formula.name == "... + rarity of names")
 COSTS = training.Costs(
     settings.COST_REINSERTED,
     settings.COST_DROPPED,
@@ -230,7 +231,8 @@ def self_retrained(table: pa.Table, seed: int = 1) -> LinkageModel:
     invented = training.generated_pairs(
         sources.fake_people(settings.TRAINING_PEOPLE, 0), 0, len(table), training.SURROUNDINGS
     )
-    pairs = training.joined({"invented": invented, "stored": training.generated_pairs(table, seed, len(table))})
+    parts = {"invented": invented, "stored": training.generated_pairs(table, seed, len(table))}
+    pairs = training.joined(parts, common_names(standardise(table)))
     tailoring = training.Tailoring(
         like="stored",
         invented="invented",
@@ -294,12 +296,13 @@ def retrained(people: People, seed: int = 0) -> LinkageModel:
         for side, rows in sides.items()
         for name in Record._fields
     }
-    labelled = training.judged_pairs(pa.table({**columns, "is_match": pa.array(same(played, pairs))}), seed)
+    names = common_names(standardise(known.only(~known.is_duplicate).records))
+    labelled = training.judged_pairs(pa.table({**columns, "is_match": pa.array(same(played, pairs))}), seed, names)
     new = int((played.is_duplicate & np.isin(played.person, strangers)).sum())
     split = pa.array([training.TRAIN] * len(labelled), pa.string())
     labelled = labelled.set_column(0, training.LABELLED.field("split"), split)
     labelled = labelled.replace_schema_metadata({"new": f'{{"train": {new}, "test": 0}}'})
-    return training.with_cut_offs(training.fit(FORMULA, labelled), labelled, COSTS)
+    return training.with_cut_offs(training.fit(FORMULA, labelled, names), labelled, COSTS)
 
 
 # Others -------------------------------------------------------------------------------------------------------------
@@ -347,8 +350,11 @@ def by_recordlinkage(pairs: Rows, similarities: Floats, people: People, learn: B
     return Found(pairs, score, score >= 0.5, score >= 0.5)
 
 
-def by_splink(people: People) -> Found:
-    """Splink without labels, with comparisons and blocking rules in the style of its examples."""
+def by_splink(people: People, *, term_frequencies: bool = False) -> Found:
+    """Splink without labels, with comparisons and blocking rules in the style of its examples.
+
+    With term frequencies it weighs agreement on a name by how rare that is in the table.
+    """
     import splink.comparison_library as comparisons
     from splink import Linker, SettingsCreator, block_on
     from splink.backends.duckdb import DuckDBAPI
@@ -364,8 +370,8 @@ def by_splink(people: People) -> Found:
     settings = SettingsCreator(
         link_type="dedupe_only" if people.within else "link_only",
         comparisons=[
-            comparisons.NameComparison("first_name"),
-            comparisons.NameComparison("last_name"),
+            comparisons.NameComparison("first_name").configure(term_frequency_adjustments=term_frequencies),
+            comparisons.NameComparison("last_name").configure(term_frequency_adjustments=term_frequencies),
             comparisons.JaroWinklerAtThresholds("address", [0.95, 0.9, 0.8]),
         ],
         blocking_rules_to_generate_predictions=[block_on(name) for name in Record._fields],
@@ -394,6 +400,9 @@ def rows_of(people: People) -> Iterator[tuple[str, dict[str, float]]]:
     splink = by_splink(people)
     yield "Splink 5", measure(people, splink)
     yield "Splink 5, best cut-off", measure(people, splink.at_best(people))
+    splink = by_splink(people, term_frequencies=True)
+    yield "Splink 5, term frequencies", measure(people, splink)
+    yield "Splink 5, term frequencies, best cut-off", measure(people, splink.at_best(people))
     shipped = by_model(people, STARTING_MODEL)
     yield "ours as shipped, accepted", measure(people, shipped)
     yield "ours as shipped, accepted or in review", measure(people, shipped, review=True)

@@ -14,7 +14,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 from common import people_db, sources
 from common.linkage import training
 from common.linkage.decision import zone
-from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
+from common.linkage.model import SIMILARITIES, LinkageModel
+from common.linkage.rarity import NAMES, NOTHING_KNOWN, common_names, commonness
+from common.linkage.standardise import standardise
 from common.linkage.verdict import Decision, Reason
 from common.masking import masked
 from common.settings import (
@@ -70,23 +72,25 @@ def training_pairs(params: Mapping[str, Any], run_id: str) -> pa.Table:
     people, judged = people_db.count_people(run_id), people_db.judged_pairs()
     if not _is_due(params, run_id, people, judged.num_rows):
         raise AirflowSkipException("no retraining in this run: the champion stands")
+    seed = int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:6])
+    stored, _ = people_db.sample_people(TRAINING_PEOPLE, seed, run_id)
+    enough = stored.num_rows >= training.MIN_PEOPLE
+    known = common_names(standardise(stored)) if enough else NOTHING_KNOWN
     parts = {}
     if prepared := params["labelled_pairs"]:
-        parts[prepared] = training.judged_pairs(sources.read_pairs(prepared), _PREPARED_SEED)
+        parts[prepared] = training.judged_pairs(sources.read_pairs(prepared), _PREPARED_SEED, known)
     else:
         invented = sources.fake_people(TRAINING_PEOPLE, _PREPARED_SEED)
         parts[GENERATED] = training.generated_pairs(invented, _PREPARED_SEED, people, training.SURROUNDINGS)
-    seed = int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:6])
-    stored, _ = people_db.sample_people(TRAINING_PEOPLE, seed, run_id)
-    if stored.num_rows >= training.MIN_PEOPLE:
+    if enough:
         parts[STORED] = training.generated_pairs(stored, seed, people)
     if judged.num_rows:
-        parts[JUDGEMENTS] = training.judged_pairs(judged, _PREPARED_SEED)
+        parts[JUDGEMENTS] = training.judged_pairs(judged, _PREPARED_SEED, known)
     log.info("labelled pairs: %s", ", ".join(f"{part.num_rows:,} from {name}" for name, part in parts.items()))
     relatives = people_db.count_relatives(run_id) / max(people, 1)
     log.info("%.1f %% of %d stored people live with relatives", 100 * relatives, people)
     table = {"people": people, "judgements made": judged.num_rows, "inserts relatives": relatives >= RELATIVES_FROM}
-    pairs = training.joined(parts)
+    pairs = training.joined(parts, known)
     return pairs.replace_schema_metadata({**pairs.schema.metadata, "table": json.dumps(table)})
 
 
@@ -223,8 +227,11 @@ def _changes(challenger: LinkageModel) -> dict[str, Any]:
     decisions = people_db.recent_decisions(FLIPS_AMONG)
     if not decisions.num_rows:
         return {"decisions": 0, "changed": 0, "kinds": [], "examples": []}
-    columns = {name: f"{name}_similarity" if name in SIMILARITIES else name for name in COMPARISON_VECTOR}
-    scores = challenger.score({name: decisions[column].to_numpy() for name, column in columns.items()})
+    columns = {**{name: f"{name}_similarity" for name in SIMILARITIES}, "swapped": "swapped"}
+    vectors = {name: decisions[column].to_numpy() for name, column in columns.items()}
+    names = standardise(decisions)  # the challenger may know other names to be common than were known then
+    vectors |= {f"{name}_commonness": commonness(names[f"{name}_std"], challenger.commonness(name)) for name in NAMES}
+    scores = challenger.score(vectors)
     flips = [
         (row, fresh, score)
         for row, score in zip(decisions.to_pylist(), scores, strict=True)

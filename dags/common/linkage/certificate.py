@@ -16,6 +16,7 @@ from scipy.special import expit
 
 from common.linkage.comparison import COLUMNS, comparison_vectors
 from common.linkage.model import Floats, LinkageModel
+from common.linkage.rarity import NAMES, commonness
 
 PARTS = ("address_words", "address_numbers")
 
@@ -61,9 +62,9 @@ def certify(
     found = set(zip(pairs["left_row"].to_pylist(), pairs["right_row"].to_pylist(), strict=True))
     matches, missing = 0, []
     with duckdb.connect(":memory:") as con:
-        _prepare(con, others)
+        _prepare(con, others, model)
         for row in rows:
-            reached = _matches(con, [left[column][row].as_py() for column in COLUMNS.values()], model, at)
+            reached = _matches(con, left.slice(row, 1), model, at)
             if right is None:
                 reached = reached[reached != row]
             matches += len(reached)
@@ -75,7 +76,7 @@ def certify(
     return Certificate(len(rows), len(others), matches, len(missing))
 
 
-def _prepare(con: duckdb.DuckDBPyConnection, others: pa.Table) -> None:
+def _prepare(con: duckdb.DuckDBPyConnection, others: pa.Table, model: LinkageModel) -> None:
     """Make table `people` of the right records, and the macros that take addresses apart."""
     con.execute(
         """
@@ -89,37 +90,45 @@ def _prepare(con: duckdb.DuckDBPyConnection, others: pa.Table) -> None:
             / nullif(list_sum([len(w) for w in words]), 0) + if(len(others) = 0, null, 0)
         """
     )
-    columns = others.select(list(COLUMNS.values()))
-    con.register("others", columns.append_column("row", pa.array(np.arange(len(others)))))
+    columns = others.select(list(COLUMNS.values())).append_column("row", pa.array(np.arange(len(others))))
+    for name in NAMES:
+        common = commonness(others[COLUMNS[name]], model.commonness(name))
+        columns = columns.append_column(f"{name}_commonness", pa.array(common))
+    con.register("others", columns)
     con.execute(
         """
         create table people as
         select first_name_std as first, last_name_std as last, address_std as address,
                array_to_string(list_sort(string_split(address_std, ' ')), ' ') as ordered,
                list_distinct(regexp_extract_all(address_std, '[^ ]*[0-9][^ ]*')) as numbers,
+               first_name_commonness as first_common, last_name_commonness as last_common,
                row
         from others
         """
     )
 
 
-def _matches(
-    con: duckdb.DuckDBPyConnection, values: Sequence[str | None], model: LinkageModel, at: float
-) -> npt.NDArray[np.int64]:
-    """The rows of all people who reach the threshold with a record: its first name, last name and address."""
+def _matches(con: duckdb.DuckDBPyConnection, record: pa.Table, model: LinkageModel, at: float) -> npt.NDArray[np.int64]:
+    """The rows of all people who reach the threshold with a record, which is the one row of a table."""
+    values = [record[column][0].as_py() for column in COLUMNS.values()]
+    common = [float(commonness(record[COLUMNS[name]], model.commonness(name))[0]) for name in NAMES]
     similarities = con.sql(
         """
         select jaro_winkler_similarity(first, $1) as first_name,
                jaro_winkler_similarity(last, $2) as last_name,
                jaro_winkler_similarity(last, $1) as crossed_first,
                jaro_winkler_similarity(first, $2) as crossed_last,
+               greatest(first_common, $4) as first_name_commonness,
+               greatest(last_common, $5) as last_name_commonness,
+               greatest(last_common, $4) as crossed_first_commonness,
+               greatest(first_common, $5) as crossed_last_commonness,
                greatest(
                    jaro_winkler_similarity(address, $3),
                    jaro_winkler_similarity(ordered, array_to_string(list_sort(string_split($3::varchar, ' ')), ' '))
                ) as address
         from people order by row
         """,
-        params=list(values),
+        params=[*values, *common],
     ).to_arrow_table()
     vectors = {name: similarities[name].to_numpy().astype(np.float64) for name in similarities.column_names}
     # The parts of addresses take longest, so they are compared only where they could make the difference.
@@ -134,12 +143,22 @@ def _log_odds(model: LinkageModel, vectors: Mapping[str, Floats]) -> Floats:
     parts = {name: vectors[name] for name in ("address", *PARTS) if name in vectors}
 
     def total(first: str, last: str, swapped: float) -> Floats:
-        terms = {"first_name": vectors[first], "last_name": vectors[last], **parts}
-        return model.intercept + swapped + sum((model.curve(name)(term) for name, term in terms.items()), nothing)
+        terms = [model.curve(name)(similarity) for name, similarity in parts.items()]
+        terms += [_of_name(model, name, vectors, column) for name, column in zip(NAMES, (first, last), strict=True)]
+        return model.intercept + swapped + sum(terms, nothing)
 
     straight, crossed = total("first_name", "last_name", 0), total("crossed_first", "crossed_last", model.swapped)
     complete = ~np.isnan(vectors["crossed_first"]) & ~np.isnan(vectors["crossed_last"])
     return np.where(complete, np.maximum(straight, crossed), straight)
+
+
+def _of_name(model: LinkageModel, name: str, vectors: Mapping[str, Floats], column: str) -> Floats:
+    """What a name contributes: less where it is common."""
+    similarity, common = vectors[column], model.common_names.get(name)
+    rare = model.curve(name)(similarity)
+    if common is None:
+        return rare
+    return rare - np.where(np.isnan(similarity), 0, rare * vectors[f"{column}_commonness"] * (1 - common.worth))
 
 
 def _most_of_parts(model: LinkageModel) -> float:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from jellyfish import jaro_winkler_similarity
 
 from common.linkage.model import COMPARISON_VECTOR, Floats, LinkageModel
+from common.linkage.rarity import NAMES, commonness
 
 Rows = npt.NDArray[np.int64]
 Comparator = Callable[[str, str], float]
@@ -112,6 +113,13 @@ def compared(left: pa.Table, right: pa.Table, model: LinkageModel) -> pa.Table:
     def compare(left_field: str, right_field: str, comparator: Comparator) -> Floats:
         return _similarities(left[COLUMNS[left_field]], right[COLUMNS[right_field]], comparator)
 
+    ours, theirs = (
+        {name: commonness(side[COLUMNS[name]], model.commonness(name)) for name in NAMES} for side in (left, right)
+    )
+
+    def commoner(left_field: str, right_field: str) -> Floats:
+        return np.maximum(ours[left_field], theirs[right_field])
+
     address = {
         "address": compare("address", "address", address_similarity),
         "address_words": compare("address", "address", words_similarity),
@@ -122,12 +130,16 @@ def compared(left: pa.Table, right: pa.Table, model: LinkageModel) -> pa.Table:
         "last_name": compare("last_name", "last_name", name_similarity),
         **address,
         "swapped": np.zeros(len(left), bool),
+        "first_name_commonness": commoner("first_name", "first_name"),
+        "last_name_commonness": commoner("last_name", "last_name"),
     }
     swapped = {
         "first_name": compare("first_name", "last_name", name_similarity),
         "last_name": compare("last_name", "first_name", name_similarity),
         **address,
         "swapped": np.ones(len(left), bool),
+        "first_name_commonness": commoner("first_name", "last_name"),
+        "last_name_commonness": commoner("last_name", "first_name"),
     }
     complete = ~np.isnan(swapped["first_name"]) & ~np.isnan(swapped["last_name"])
     better = complete & (model.log_odds(swapped) > model.log_odds(straight))

@@ -21,6 +21,7 @@ from scipy.special import logit
 
 from common.linkage.comparison import COLUMNS
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
+from common.linkage.rarity import COMMONNESS
 from common.linkage.tables import PAIR_ENDS
 from common.linkage.verdict import Decision, Reason
 
@@ -35,6 +36,7 @@ DECISIONS = pa.schema(
         ("score", pa.float64()),
         *[(name, pa.float64()) for name in SIMILARITIES],
         ("swapped", pa.bool_()),
+        *[(name, pa.float64()) for name in COMMONNESS],
         ("runner_up_person_id", pa.int64()),
         ("runner_up_score", pa.float64()),
         ("margin", pa.float64()),

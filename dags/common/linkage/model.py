@@ -17,15 +17,16 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from common.errors import ModelError
+from common.linkage.rarity import COMMONNESS, NAMES, Commonness
 
 Floats = npt.NDArray[np.float64]
 
 SIMILARITIES = ("first_name", "last_name", "address", "address_words", "address_numbers")
 """Comparisons with a similarity in [0, 1], or null where either side is missing; see `comparison`."""
 
-COMPARISON_VECTOR = (*SIMILARITIES, "swapped")
-"""Columns of a comparison vector; `swapped` is true where the names were compared crosswise."""
-
+COMPARISON_VECTOR = (*SIMILARITIES, "swapped", *COMMONNESS)
+"""Columns of a comparison vector; `swapped` is true where the names were compared crosswise, and the last ones say how
+common the names are, see `rarity`: the commoner one of both sides, 0 where nothing is known."""
 
 NEVER = -1_000.0
 """Log-odds that no evidence makes up for: what a model does not consider at all."""
@@ -69,6 +70,33 @@ _NOTHING = Curve((1.0,), (0.0,))
 
 
 @dataclass(frozen=True)
+class CommonNames:
+    """How much less agreement on a common name is worth than on a rare one, for which the curve is.
+
+    Attributes:
+        worth: of the commonest names, as a share of what the same similarity of rare ones contributes; in (0, 1].
+        commonness: of the names that are common in the table that the model was made for.
+
+    Raises:
+        ModelError: a number is out of range.
+    """
+
+    worth: float
+    commonness: Commonness
+
+    def __post_init__(self) -> None:
+        """Refuse what lossless candidates could not rely on."""
+        if not 0 < self.worth <= 1:
+            raise ModelError("agreement on a common name must be worth something, and no more than on a rare one")
+        if not all(0 < value <= 1 for value in self.commonness.values()):
+            raise ModelError("how common a name is must lie in (0, 1]")
+
+    def worths(self, commonness: Floats) -> Floats:
+        """For an array of how common names are, what agreement on each is worth."""
+        return 1 - commonness * (1 - self.worth)
+
+
+@dataclass(frozen=True)
 class LinkageModel:
     """A logistic regression over a comparison vector, with the cut-offs that make decisions of its scores.
 
@@ -81,6 +109,7 @@ class LinkageModel:
         margin: a best candidate less than this ahead of the runner-up goes to review; log-odds, at least 0.
         inserts_relatives: whether somebody who lives with a person of the same last name and clearly another first
             name is inserted without a question; else such a record goes to review.
+        common_names: by name of `rarity.NAMES`; without it, all names count as rare.
     """
 
     intercept: float
@@ -90,6 +119,7 @@ class LinkageModel:
     review_at: float
     margin: float
     inserts_relatives: bool = False
+    common_names: Mapping[str, CommonNames] = field(default_factory=dict)
     version: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,22 +134,43 @@ class LinkageModel:
             raise ModelError("the cut-offs must satisfy 0 < review_at <= accept_at < 1")
         if not 0 <= self.margin < np.inf:
             raise ModelError("the margin must be a finite number of log-odds, at least 0")
+        if unknown := set(self.common_names) - set(NAMES):
+            raise ModelError(f"names are common for {' and '.join(NAMES)}, not for {', '.join(sorted(unknown))}")
+        if any(common.worth < 1 and min(self.curve(name).log_odds) < 0 for name, common in self.common_names.items()):
+            raise ModelError("names that are worth less where they are common must not count against a match")
         content = json.dumps(self.to_dict(), sort_keys=True)
         object.__setattr__(self, "version", hashlib.sha256(content.encode()).hexdigest()[:12])
 
     def curve(self, name: str) -> Curve:
-        """The curve of one of `SIMILARITIES`, flat at 0 where the model has none."""
+        """The curve of one of `SIMILARITIES`, flat at 0 where the model has none: the most that any value can add."""
         return self.curves.get(name, _NOTHING)
+
+    def commonness(self, name: str) -> Commonness:
+        """The names that are common, by one of `rarity.NAMES`."""
+        return self.common_names[name].commonness if name in self.common_names else {}
+
+    def worths(self, name: str, commonness: Floats) -> Floats:
+        """What agreement on names so common is worth, as a share of that on rare ones, by one of `rarity.NAMES`."""
+        common = self.common_names.get(name)
+        return common.worths(commonness) if common else np.ones(len(commonness))
+
+    def _term(self, name: str, vectors: Mapping[str, npt.ArrayLike]) -> Floats:
+        term = self.curves[name](vectors[name])
+        column = f"{name}_commonness"
+        if name not in self.common_names or column not in vectors:
+            return term
+        worths = self.worths(name, np.nan_to_num(np.asarray(vectors[column], dtype=np.float64)))
+        return np.where(np.isnan(np.asarray(vectors[name], dtype=np.float64)), term, worths * term)
 
     def contributions(self, vectors: Mapping[str, npt.ArrayLike]) -> dict[str, Floats]:
         """Log-odds of each term for arrays of comparison vectors; with the intercept they sum to the score's.
 
         Args:
             vectors: the columns of `COMPARISON_VECTOR` as arrays of one length, NaN for a missing similarity; those
-                without a curve may be left out.
+                without a curve may be left out, and without the last ones all names count as rare.
         """
         nothing = np.zeros(len(np.asarray(vectors["swapped"])))
-        terms = {name: self.curves[name](vectors[name]) if name in self.curves else nothing for name in SIMILARITIES}
+        terms = {name: self._term(name, vectors) if name in self.curves else nothing for name in SIMILARITIES}
         terms["swapped"] = self.swapped * np.asarray(vectors["swapped"], dtype=np.float64)
         return terms
 
@@ -144,8 +195,12 @@ class LinkageModel:
             "review_at": self.review_at,
             "margin": self.margin,
         }
-        # Left out where it is false, so that models stored before it existed keep their versions.
-        return content | ({"inserts_relatives": True} if self.inserts_relatives else {})
+        # Left out where there is nothing to say, so that models stored before these existed keep their versions.
+        if self.inserts_relatives:
+            content["inserts_relatives"] = True
+        if self.common_names:
+            content["common_names"] = {name: asdict(self.common_names[name]) for name in sorted(self.common_names)}
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
@@ -159,7 +214,11 @@ class LinkageModel:
                 name: Curve(tuple(curve["similarities"]), tuple(curve["log_odds"]), curve["missing"])
                 for name, curve in content["curves"].items()
             }
-            return cls(**{**content, "curves": curves})
+            common = {
+                name: CommonNames(part["worth"], dict(part["commonness"]))
+                for name, part in content.get("common_names", {}).items()
+            }
+            return cls(**{**content, "curves": curves, "common_names": common})
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"not a linkage model: {error}") from error
 

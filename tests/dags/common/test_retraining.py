@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,9 +18,9 @@ from common import people_db as db
 from common import pipeline, retraining, review, sources
 from common.default_args import PARAMS
 from common.errors import PeopleDbError, SourceError
-from common.linkage import training
+from common.linkage import rarity, training
 from common.linkage.corruption import Record
-from common.linkage.model import SIMILARITIES, STARTING_MODEL, LinkageModel
+from common.linkage.model import SIMILARITIES, STARTING_MODEL, CommonNames, LinkageModel
 from common.linkage.standardise import standardise
 from common.settings import FLIPS_FOR_GAIN, MAX_REVIEWED, PROMOTION_MARGIN, RETRAIN_JUDGEMENTS
 
@@ -63,8 +64,8 @@ def judge(dsn: str, left: Record, right: Record, is_match: bool) -> None:
     )
 
 
-def load(dsn: str, *records: Record, run_id: str = "run 1") -> None:
-    """A batch, decided by the shipped model."""
+def load(dsn: str, *records: Record, run_id: str = "run 1", decides: LinkageModel = STARTING_MODEL) -> None:
+    """A batch, decided by a model."""
     columns = {name: pa.array([getattr(r, name) for r in records], pa.string()) for name in Record._fields}
     keys = pa.array([f"{run_id} {n}" for n in range(len(records))])
     nothing = pa.nulls(len(records), pa.string())
@@ -75,11 +76,11 @@ def load(dsn: str, *records: Record, run_id: str = "run 1") -> None:
         .replace_schema_metadata({"source": "s", "system": "s"})
     )
     shards = pipeline.plan_shards(batch)
-    model = STARTING_MODEL.to_dict()
+    model = decides.to_dict()
     pairs = [pipeline.compare_batch(batch, model, shard, run_id) for shard in shards]
     decisions = pipeline.decide_batch(batch, model, pairs)
     described = db.Batch(f"batch of {run_id}", run_id, "s", "s", people_before=0)
-    pipeline.load_decided(described, batch, STARTING_MODEL, pa.concat_tables(pairs), decisions, shards)
+    pipeline.load_decided(described, batch, decides, pa.concat_tables(pairs), decisions, shards)
 
 
 ANN = Record("Annabel", "Quimby", "12 Wisteria Street, Springfield, IL 62701")
@@ -473,6 +474,26 @@ def test_the_same_model_would_change_nothing(people_db: str, caplog: pytest.LogC
     load(people_db, ANN, BOB)
     load(people_db, ANN_TYPO, SISTER, run_id="run 2")
     retraining.choose_model(fitted_as({SHIPPED: 0.3}, intercept=STARTING_MODEL.intercept), given(), "run 3")
+    assert any("would change 0 of the last 2 decisions" in message for message in caplog.messages)
+
+
+def test_common_names_count_in_decisions_and_in_what_would_change(
+    people_db: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Decided by a model for which all these names are common, which then would change none of its decisions."""
+    caplog.set_level(logging.INFO)
+    assert db.is_empty()
+    known = {rarity.key(name): 1.0 for name in ("annabel", "anabel", "victoria", "quimby", "robert", "jones")}
+    common = {name: CommonNames(0.7, known) for name in rarity.NAMES}
+    model = replace(STARTING_MODEL, common_names=common)
+    load(people_db, ANN, BOB, decides=model)
+    load(people_db, ANN_TYPO, SISTER, run_id="run 2", decides=model)
+    for score, contributions, vector in execute(
+        people_db, "SELECT score, contributions, vector FROM decisions WHERE score IS NOT NULL"
+    ):
+        assert sum(contributions.values()) == pytest.approx(np.log(score / (1 - score)))
+        assert vector["last_name_commonness"] == 1
+    retraining.choose_model(fitted_as({SHIPPED: 0.3}, **model.to_dict()), given(), "run 3")
     assert any("would change 0 of the last 2 decisions" in message for message in caplog.messages)
 
 

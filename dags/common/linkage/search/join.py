@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.linkage.model import Floats
-from common.linkage.search.bounds import Term, contribution, least_step
+from common.linkage.search.bounds import SLACK, Term, contribution, least_step
 from common.linkage.search.compiled import compiled, inlined, merged, popcount
 from common.linkage.search.jaro_winkler import (
     Prepared,
@@ -64,11 +64,19 @@ name pairs and pairs of records looked at, comparisons of texts, pairs found."""
 
 
 class Side(NamedTuple):
-    """One side of a join: records in the order of their leader, and what they refer to."""
+    """One side of a join: records in the order of their leader, and what they refer to.
+
+    Attributes:
+        leader_worth: of each leading name, and at last of the missing one, what agreement on it is worth at most, as a
+            share of what the term says; in (0, 1].
+        follower_worth: likewise of the other name.
+    """
 
     ordered: Ordered
     leader: Dictionary
     follower: Dictionary
+    leader_worth: Floats
+    follower_worth: Floats
     addresses: Addresses
     numbers: Numbers
 
@@ -271,7 +279,11 @@ def similar_leaders(leader, step, room):
         value = value_of(step.left.leader, leader)
         query = Query(value, values.signature[leader], values.prefix[leader], np.int64(lowest))
         similar.work[:] = 0
-        count = similar_values(query, step.right.leader, step.leader, goal.leader_least, similar)
+        worth = step.left.leader_worth[leader]
+        least = goal.leader_least / worth - SLACK if goal.leader_least > 0 else goal.leader_least
+        count = similar_values(query, step.right.leader, step.leader, least, similar)
+        for n in range(count):
+            similar.log_odds[n] *= min(worth, step.right.leader_worth[similar.codes[n]])
         room.work[SCANNED] += similar.work[0]
         room.work[VALUES_COMPARED] += similar.work[1]
     if goal.missing and step.leader.missing >= goal.leader_least:
@@ -292,6 +304,7 @@ def follow(pair, near, step, room):
     is_missing, missing_other = other == missing_code(step.left.follower), missing_code(step.right.follower)
     value, missing = value_of(step.left.follower, other), follower.missing if goal.missing else -np.inf
     signature, prefix, share, length = left.signature[pair], left.prefix[pair], left.share[pair], len(value)
+    our_worth = step.left.follower_worth[other]
     data, start = step.right.follower.values.data, step.right.follower.values.start
     prepared, count = prepare(room.masks, value), 0
     for n in range(KINDS_COUNT * near):
@@ -310,12 +323,15 @@ def follow(pair, near, step, room):
             if not is_missing and right.follower[k] != missing_other:
                 same = common_prefix(prefix, right.prefix[k])
                 matches = length - np.int64(popcount(signature & ~right.signature[k]))
-                gained = follower.most[same, shares_step(matches, share, right.share[k])]
-                if gained >= needed and gained > follower.log_odds[0]:
+                j = right.follower[k]
+                worth = min(our_worth, step.right.follower_worth[j])
+                most = follower.most[same, shares_step(matches, share, right.share[k])]
+                gained = worth * most
+                if gained >= needed and most > follower.log_odds[0]:
                     work[COMPARED] += 1
-                    j, least = right.follower[k], least_step(follower, same, needed)
+                    least = least_step(follower, same, needed / worth - SLACK if needed > 0 else needed)
                     alike = similarity_at_least(prepared, data, start[j], start[j + 1], same, least)
-                    gained = contribution(follower, alike)
+                    gained = worth * contribution(follower, alike)
             if needed <= gained < goal.follower_below:
                 spans.begin[count], spans.end[count] = right.record_start[k], right.record_start[k + 1]
                 spans.kind[count], spans.needed[count] = kind, goal.least - known - gained
@@ -353,18 +369,26 @@ def share_number(number, pair, row, step, room):
             continue
         place = right.place[other_row]
         k = right.name_pair[place]
-        first = name_bound(step.leader, leader, step.right.leader.values, right.leader[k], goal.missing)
-        last = name_bound(step.follower, follower, step.right.follower.values, right.follower[k], goal.missing)
+        first_worth = min(step.left.leader_worth[left.leader[pair]], step.right.leader_worth[right.leader[k]])
+        last_worth = min(step.left.follower_worth[left.follower[pair]], step.right.follower_worth[right.follower[k]])
+        first = name_bound(step.leader, leader, step.right.leader.values, right.leader[k], goal.missing, first_worth)
+        last = name_bound(
+            step.follower, follower, step.right.follower.values, right.follower[k], goal.missing, last_worth
+        )
         if first + last < needed:
             continue
-        if first > step.leader.log_odds[0]:
+        if first > first_worth * step.leader.log_odds[0]:
             room.work[COMPARED] += 1
-            first = name_contribution(step.leader, leader, step.right.leader.values, right.leader[k], first)
+            first = name_contribution(
+                step.leader, leader, step.right.leader.values, right.leader[k], first, first_worth
+            )
             if first + last < needed:
                 continue
-        if last > step.follower.log_odds[0]:
+        if last > last_worth * step.follower.log_odds[0]:
             room.work[COMPARED] += 1
-            last = name_contribution(step.follower, follower, step.right.follower.values, right.follower[k], last)
+            last = name_contribution(
+                step.follower, follower, step.right.follower.values, right.follower[k], last, last_worth
+            )
             if first + last < needed:
                 continue
         room.spans.begin[count], room.spans.end[count] = place, place + 1
@@ -385,28 +409,30 @@ def compared_name(dictionary, code, masks):
 
 
 @inlined
-def name_bound(term, name, values, code, with_missing):
+def name_bound(term, name, values, code, with_missing, worth):
     """What a left name and a right one contribute at most, by their characters; exactly where one is missing.
 
-    `name` is a `ComparedName`, `values` are the `Texts` of the right names, `code` is one of them or the missing one.
+    `name` is a `ComparedName`, `values` are the `Texts` of the right names, `code` is one of them or the missing one,
+    `worth` is what agreement on these two is worth.
     """
     bound = term.missing if with_missing else -np.inf
     if not name.is_missing and code < len(values.prefix):
         length = len(name.prepared.value)
         matches = length - np.int64(popcount(name.signature & ~values.signature[code]))
         share, other_share = 1 / max(length, 1), 1 / max(values.start[code + 1] - values.start[code], 1)
-        bound = term.most[common_prefix(name.prefix, values.prefix[code]), shares_step(matches, share, other_share)]
+        most = term.most[common_prefix(name.prefix, values.prefix[code]), shares_step(matches, share, other_share)]
+        bound = worth * most
     return bound
 
 
 @inlined
-def name_contribution(term, name, values, code, bound):
+def name_contribution(term, name, values, code, bound, worth):
     """What they contribute, given their bound of `name_bound`."""
     gained = bound
     if not name.is_missing and code < len(values.prefix):
         prefix = common_prefix(name.prefix, values.prefix[code])
         alike = similarity_at_least(name.prepared, values.data, values.start[code], values.start[code + 1], prefix, 0)
-        gained = contribution(term, alike)
+        gained = worth * contribution(term, alike)
     return gained
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.linkage.model import Floats, LinkageModel
+from common.linkage.rarity import commonness
 from common.linkage.search.bounds import term
 from common.linkage.search.join import (
     ANY,
@@ -54,6 +55,7 @@ from common.linkage.search.segment import (
     Segment,
     some_of,
 )
+from common.linkage.search.text import strings
 from common.linkage.search.tokens import same_numbers
 from common.linkage.search.words import NOT_COMPARED, AlikeWords, alike_words
 
@@ -75,6 +77,8 @@ PATIENCE = 100e6
 
 MOST_SAMPLED_RECORDS, MOST_SAMPLED_PAIRS = 5_000_000, 1_000_000
 """Pairs of records looked at, and found, after which one block of a sample is cut short."""
+
+_OTHER = {"first": "last", "last": "first"}
 
 SPLITS = (0.5, 0.2, 0.8, 0.0, 1.0)
 """Splits that are tried, in the range where both names have to do: at 0 only the first name leads, at 1 the last."""
@@ -162,9 +166,10 @@ class _Planner:
         self.address = AddressTerms(
             *(term(model.curve(name)) for name in ("address", "address_words", "address_numbers"))
         )
-        self.least, self.swapped = least, model.swapped
+        self.least, self.swapped, self.model = least, model.swapped, model
         self.longest = max(left.longest(), right.longest())
         self.measured: dict[str, list[Ordered]] = {}
+        self.worths: dict[tuple[str, str], Floats] = {}
 
     def plan(self) -> Plan:
         """The cheapest passes, by what they take on a sample."""
@@ -231,6 +236,24 @@ class _Planner:
         goal = by_name.goal._replace(order=order)
         return [by_name._replace(goal=goal, by_number=True, same_number=self._same_number)]
 
+    def _side(self, encoded: Encoded, leader: str, field: str) -> Side:
+        """A side whose `field`, first or last, is compared as the term of `leader`; the other name is the follower."""
+        names = (encoded.first, encoded.last) if field == "first" else (encoded.last, encoded.first)
+        ordered = encoded.by_first if field == "first" else encoded.by_last
+        follower, other_field = (_OTHER[leader], _OTHER[field])
+        worths = self._worth(encoded, leader, field), self._worth(encoded, follower, other_field)
+        return Side(ordered, names[0].distinct, names[1].distinct, *worths, encoded.addresses, encoded.numbers)
+
+    def _worth(self, encoded: Encoded, name: str, field: str) -> Floats:
+        """`Side.leader_worth` of the values of a field where they are compared as a name."""
+        values = (encoded.first if field == "first" else encoded.last).distinct.values
+        if encoded is not self.left:  # the left names alone are a bound too, and take less than those of a large table
+            return np.ones(len(values.prefix) + 1)
+        if (name, field) not in self.worths:
+            common = commonness(strings(values), self.model.commonness(f"{field}_name"))
+            self.worths[name, field] = np.append(self.model.worths(f"{name}_name", common), 1.0)
+        return self.worths[name, field]
+
     @cached_property
     def _same_number(self) -> npt.NDArray[np.int64]:
         return same_numbers(self.left.numbers, self.right.numbers)
@@ -240,12 +263,12 @@ class _Planner:
     ) -> Pass:
         """A pass led by the left name `leader`, `first` or `last`."""
         terms = (self.first, self.last) if leader == "first" else (self.last, self.first)
-        meets = {"first": "last", "last": "first"}[leader] if arrangement.swapped else leader
+        meets = _OTHER[leader] if arrangement.swapped else leader
         once = ASCENDING if arrangement.swapped else ONCE
         order = once if self.within else ANY
         return Pass(
-            left=_side(self.left, leader),
-            right=_side(self.right, meets),
+            left=self._side(self.left, leader, leader),
+            right=self._side(self.right, leader, meets),
             leader=terms[0],
             follower=terms[1],
             address=self.address,
@@ -297,12 +320,6 @@ class _Planner:
             blocks = np.split(chosen, np.unique([round(size * share) for share in BLOCKS]))
             self.measured[leader] = [some_of(ordered, np.sort(block)) for block in blocks if len(block)]
         return self.measured[leader]
-
-
-def _side(encoded: Encoded, leader: str) -> Side:
-    names = (encoded.first, encoded.last) if leader == "first" else (encoded.last, encoded.first)
-    ordered = encoded.by_first if leader == "first" else encoded.by_last
-    return Side(ordered, names[0].distinct, names[1].distinct, encoded.addresses, encoded.numbers)
 
 
 def _distinct(ordered: Ordered) -> int:

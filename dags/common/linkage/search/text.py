@@ -55,6 +55,11 @@ def texts(values: pa.Array, signature_words: int = 1) -> Texts:
     return Texts(data, start, signatures(data, start, signature_words), prefixes(data, start))
 
 
+def strings(values: Texts) -> pa.Array:
+    """The values as an Arrow string array: what `texts` was made of."""
+    return pa.LargeStringArray.from_buffers(len(values.start) - 1, *map(pa.py_buffer, (values.start, values.data)))
+
+
 def prefixes(data: Bytes, start: Offsets) -> npt.NDArray[np.uint32]:
     """`Texts.prefix` of values."""
     result: npt.NDArray[np.uint32] = _prefixes(data, start)

@@ -10,10 +10,11 @@ from scipy.sparse.csgraph import connected_components
 
 from common.linkage.comparison import Rows
 from common.linkage.corruption import Record
+from common.linkage.rarity import NOTHING_KNOWN, KnownNames
 from common.linkage.training.labelled import TEST, TRAIN, Bools, Pairs, labelled, standardised, together
 
 
-def judged_pairs(judgements: pa.Table, seed: int) -> pa.Table:
+def judged_pairs(judgements: pa.Table, seed: int, known: KnownNames = NOTHING_KNOWN) -> pa.Table:
     """Labelled pairs from pairs of records that somebody judged, or of a prepared data set.
 
     Records that are linked by any pair, match or not, go to the same split. Where that would put most of them into
@@ -22,6 +23,7 @@ def judged_pairs(judgements: pa.Table, seed: int) -> pa.Table:
     Args:
         judgements: raw `left_first_name`, `left_last_name`, `left_address`, the same with `right_`, and `is_match`.
         seed: decides which records are for testing.
+        known: how common names are.
 
     Returns:
         A table of schema `LABELLED`.
@@ -47,7 +49,7 @@ def judged_pairs(judgements: pa.Table, seed: int) -> pa.Table:
         new = len(set(rows[chosen, 0].tolist()) - matched)
         count = int(chosen.sum())
         pairs = Pairs(rows[chosen], ["judged"] * count, is_match[chosen], np.ones(count))
-        parts.append(labelled(split, records, records, pairs, new))
+        parts.append(labelled(split, records, records, pairs, new, known))
     return together(parts)
 
 

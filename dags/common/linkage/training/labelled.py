@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from common.linkage.comparison import Rows, comparison_vectors
 from common.linkage.corruption import Record
 from common.linkage.household import clear_differences
-from common.linkage.model import COMPARISON_VECTOR, NEVER, SIMILARITIES, Curve, Floats, LinkageModel
+from common.linkage.model import COMPARISON_VECTOR, NEVER, SIMILARITIES, CommonNames, Curve, Floats, LinkageModel
+from common.linkage.rarity import COMMONNESS, NOTHING_KNOWN, KnownNames
 from common.linkage.standardise import standardise
 
 Bools = npt.NDArray[np.bool_]
@@ -45,6 +46,7 @@ LABELLED = pa.schema(
         ("swapped", pa.bool_()),
         ("straight_first_name", pa.float64()),
         ("straight_last_name", pa.float64()),
+        *((name, pa.float64()) for name in COMMONNESS),
         pa.field("household", pa.bool_(), nullable=False),
         pa.field("apart", pa.bool_(), nullable=False),
         pa.field("weight", pa.float64(), nullable=False),
@@ -54,10 +56,10 @@ LABELLED = pa.schema(
 
 `record` numbers the incoming record, and `kind` says how it came about. Every true pair is there, however unlike, and
 of the other pairs all that come near. The names' similarities are there twice: as compared, which is crosswise where
-`swapped` is true, and straight in any case. `household` and `apart` are clear differences (`household.Differences`)
-about which no model is asked: the first are never accepted as duplicates, and the others are no candidates. `weight`
-is how many such pairs the real table has for this one, since chance resemblances grow with the table and lookalikes do
-not. The metadata `new` holds how many new records each split had, as JSON.
+`swapped` is true, and straight in any case; how common the names are is as compared. `household` and `apart` are clear
+differences (`household.Differences`) about which no model is asked: the first are never accepted as duplicates, and the
+others are no candidates. `weight` is how many such pairs the real table has for this one, since chance resemblances
+grow with the table and lookalikes do not. The metadata `new` holds how many new records each split had, as JSON.
 """
 
 
@@ -83,7 +85,9 @@ def standardised(records: Sequence[Record]) -> pa.Table:
     return standardise(pa.table(dict(zip(Record._fields, (pa.array(c, pa.string()) for c in columns), strict=True))))
 
 
-def labelled(split: str, left: pa.Table, right: pa.Table, pairs: Pairs, new: int) -> pa.Table:
+def labelled(
+    split: str, left: pa.Table, right: pa.Table, pairs: Pairs, new: int, known: KnownNames = NOTHING_KNOWN
+) -> pa.Table:
     """Compare pairs whose answer is known.
 
     Args:
@@ -92,12 +96,14 @@ def labelled(split: str, left: pa.Table, right: pa.Table, pairs: Pairs, new: int
         right: standardised records that they are compared with.
         pairs: which rows are compared, with their labels.
         new: how many of the incoming records are nobody on the right.
+        known: how common the names are.
 
     Returns:
         A table of schema `LABELLED`.
     """
     left_rows, right_rows = pairs.rows[:, 0], pairs.rows[:, 1]
-    vectors = comparison_vectors(left, right, left_rows, right_rows, SEARCH_MODEL)
+    common = {name: CommonNames(1.0, commonness) for name, commonness in known.items()}
+    vectors = comparison_vectors(left, right, left_rows, right_rows, replace(SEARCH_MODEL, common_names=common))
     never_swapped = replace(SEARCH_MODEL, swapped=NEVER)
     straight = comparison_vectors(left, right, left_rows, right_rows, never_swapped)
     arrays = {name: vectors[name].to_numpy() for name in COMPARISON_VECTOR}
@@ -126,8 +132,12 @@ def together(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables([table.replace_schema_metadata({"new": json.dumps(new)}) for table in tables])
 
 
-def joined(parts: Mapping[str, pa.Table]) -> pa.Table:
+def joined(parts: Mapping[str, pa.Table], known: KnownNames = NOTHING_KNOWN) -> pa.Table:
     """Labelled pairs of several origins in one table, with their sizes as its lineage.
+
+    Args:
+        parts: by origin.
+        known: how common names are in the table that a model is to be made for.
 
     Records are numbered anew, so that a record of one origin is never taken for one of another.
     """
@@ -139,7 +149,13 @@ def joined(parts: Mapping[str, pa.Table]) -> pa.Table:
     whole = together(tables)
     sizes = json.dumps({name: table.num_rows for name, table in parts.items()})
     new = json.dumps({name: new_records(table) for name, table in parts.items()})
-    return whole.replace_schema_metadata({**whole.schema.metadata, "lineage": sizes, "new of parts": new})
+    more = {"lineage": sizes, "new of parts": new, "common names": json.dumps(known)}
+    return whole.replace_schema_metadata({**whole.schema.metadata, **more})
+
+
+def common_names(pairs: pa.Table) -> KnownNames:
+    """How common names are in the table that a model is to be made for, as `joined` was told."""
+    return dict(json.loads(pairs.schema.metadata[b"common names"]))
 
 
 def part(pairs: pa.Table, name: str) -> pa.Table:

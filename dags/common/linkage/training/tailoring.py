@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from common.linkage.model import LinkageModel
 from common.linkage.training.cut_offs import Costs, with_cut_offs
-from common.linkage.training.labelled import lighter, part
+from common.linkage.training.labelled import common_names, lighter, part
 from common.linkage.training.regression import Formula, fit
 
 
@@ -42,7 +42,7 @@ def tailored(formula: Formula, pairs: pa.Table, tailoring: Tailoring) -> Linkage
     """
     invented = tailoring.invented
     learnt = lighter(pairs, invented, tailoring.invented_weight) if invented else pairs
-    model = replace(fit(formula, learnt), inserts_relatives=tailoring.inserts_relatives)
+    model = replace(fit(formula, learnt, common_names(pairs)), inserts_relatives=tailoring.inserts_relatives)
     origins = [tailoring.like, *([invented] if invented else [])]
     like, *others = (with_cut_offs(model, part(pairs, origin), tailoring.costs) for origin in origins)
     return replace(like, accept_at=max(model.accept_at for model in (like, *others)))

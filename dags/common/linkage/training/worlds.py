@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from common.linkage.corruption import Record, corrupt
+from common.linkage.rarity import KnownNames, common_names
 from common.linkage.search import candidate_pairs
 from common.linkage.training.labelled import SEARCH_MODEL, TEST, TRAIN, Pairs, joined, labelled, standardised, together
 from common.linkage.training.lookalikes import LOOKALIKES
@@ -58,7 +59,8 @@ def generated_pairs(
         part = settle(chosen[first:last], rng)
         rng.shuffle(part)
         worlds = ((TRAIN, part[: len(part) // 2]), (TEST, part[len(part) // 2 :]))
-        parts[settle.__name__] = together([_world(split, some, rng, table_size) for split, some in worlds])
+        known = common_names(standardised(part))
+        parts[settle.__name__] = together([_world(split, some, known, rng, table_size) for split, some in worlds])
         first = last
     return joined(parts)
 
@@ -79,7 +81,7 @@ class _Incoming(NamedTuple):
     resembles: int = -1
 
 
-def _world(split: str, people: Sequence[Record], rng: Random, table_size: int) -> pa.Table:
+def _world(split: str, people: Sequence[Record], known: KnownNames, rng: Random, table_size: int) -> pa.Table:
     """A table of existing people and a batch of incoming records, compared."""
     existing, strangers = people[: len(people) * 2 // 3], people[len(people) * 2 // 3 :]
     incoming = _batch(existing, strangers, rng)
@@ -99,7 +101,7 @@ def _world(split: str, people: Sequence[Record], rng: Random, table_size: int) -
     by_chance = ~is_match & (resembles[rows[:, 0]] != rows[:, 1])
     weight = np.where(by_chance, max(table_size / len(existing), 1.0), 1.0)
     kinds = [incoming[row].kind for row in rows[:, 0]]
-    return labelled(split, left, right, Pairs(rows, kinds, is_match, weight), int((is_person < 0).sum()))
+    return labelled(split, left, right, Pairs(rows, kinds, is_match, weight), int((is_person < 0).sum()), known)
 
 
 def _batch(existing: Sequence[Record], strangers: Sequence[Record], rng: Random) -> list[_Incoming]:

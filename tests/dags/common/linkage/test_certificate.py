@@ -1,13 +1,20 @@
 """The certificate finds what a search has missed, and nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from common.linkage.certificate import certify
-from common.linkage.model import STARTING_MODEL
+from common.linkage.model import STARTING_MODEL, CommonNames, LinkageModel
+from common.linkage.rarity import key
 from common.linkage.search import candidate_pairs
 
 AT = STARTING_MODEL.review_at
+KNOWN = {"first_name": {key("anna"): 0.5, key("lopez"): 1.0}, "last_name": {key("li"): 1.0, key("anna"): 0.25}}
+WITH_COMMON_NAMES = replace(
+    STARTING_MODEL, common_names={name: CommonNames(0.6, known) for name, known in KNOWN.items()}
+)
 
 
 def table(rows: int, seed: int) -> pa.Table:
@@ -24,10 +31,12 @@ def table(rows: int, seed: int) -> pa.Table:
 
 
 @pytest.mark.parametrize("within", [False, True])
-def test_complete_search_is_certified(within: bool) -> None:
+@pytest.mark.parametrize("model", [STARTING_MODEL, WITH_COMMON_NAMES], ids=["rare", "common"])
+@pytest.mark.parametrize("at", [AT, 0.6])
+def test_complete_search_is_certified(within: bool, model: LinkageModel, at: float) -> None:
     left, right = table(30, 1), None if within else table(40, 2)
-    pairs = candidate_pairs(left, right, STARTING_MODEL, AT)
-    certificate = certify([0, 7, 29], left, right, STARTING_MODEL, AT, pairs)
+    pairs = candidate_pairs(left, right, model, at)
+    certificate = certify([0, 7, 29], left, right, model, at, pairs)
     ends = [pairs["left_row"].to_numpy()] + [pairs["right_row"].to_numpy()] * within
     assert certificate.matches == sum(np.isin(end, [0, 7, 29]).sum() for end in ends) > 0
     assert (certificate.records, certificate.people, certificate.missed) == (3, 30 if within else 40, 0)

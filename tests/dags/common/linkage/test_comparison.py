@@ -1,11 +1,15 @@
 """The reference comparison, held against a plain loop over jellyfish."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from common.linkage.comparison import address_similarity, comparison_vectors, sort_tokens
-from common.linkage.model import STARTING_MODEL
+from common.linkage.model import STARTING_MODEL, CommonNames
+from common.linkage.rarity import key
 from jellyfish import jaro_winkler_similarity
+from scipy.special import logit
 
 
 def people(*rows: tuple[str | None, str | None, str | None]) -> pa.Table:
@@ -61,6 +65,27 @@ def test_pairs_keep_their_order_and_may_repeat() -> None:
     assert result.to_pylist() == pa.concat_tables(single).to_pylist()
     vector = {name: result[name].to_numpy().astype(float) for name in result.column_names}
     assert np.array_equal(result["score"].to_numpy(), STARTING_MODEL.score(vector))
+
+
+def test_a_name_is_as_common_as_the_commoner_of_both() -> None:
+    """So a typo makes no rare name of a common one; each name counts as what it is in its own field."""
+    names = {"first_name": CommonNames(0.5, {key("anna"): 0.25}), "last_name": CommonNames(0.25, {key("li"): 1.0})}
+    model = replace(STARTING_MODEL, common_names=names)
+    table = people(("anna", "li", "1 a"), ("hanna", "lia", "1 a"), ("li", "anna", "1 a"), (None, "li", "1 a"))
+    rows = [0, 0, 1, 0, 0, 2], [0, 1, 1, 2, 3, 2]
+    result = comparison_vectors(table, table, *rows, model)
+    assert result["first_name_commonness"].to_pylist() == [0.25, 0.25, 0, 0.25, 0.25, 0]
+    assert result["last_name_commonness"].to_pylist() == [1, 1, 0, 1, 1, 0]
+    assert result["swapped"].to_pylist() == [False, False, False, True, False, False]
+    rare = comparison_vectors(table, table, *rows, STARTING_MODEL)
+    less = logit(rare["score"].to_numpy()) - logit(result["score"].to_numpy())
+    first, last = (
+        curve.log_odds[-1] for curve in (STARTING_MODEL.curves["first_name"], STARTING_MODEL.curves["last_name"])
+    )
+    assert less[0] == pytest.approx(first * 0.25 * 0.5 + last * 0.75)
+    assert less[3] == pytest.approx(less[0]), "crosswise too"
+    assert less[[2, 5]] == pytest.approx(0)
+    assert less[4] == pytest.approx(last * 0.75), "a missing name is worth what it is"
 
 
 def test_no_pairs() -> None:

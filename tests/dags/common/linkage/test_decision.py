@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from common.linkage.decision import DECISIONS, KNOWN, decide
 from common.linkage.model import SIMILARITIES, STARTING_MODEL
+from common.linkage.rarity import COMMONNESS
 from common.linkage.verdict import Decision, Reason
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -47,6 +48,7 @@ def pairs(*rows: Pair) -> pa.Table:
             "last_name": pa.array([1.0] * len(rows), pa.float64()),
             **{name: pa.array([None] * len(rows), pa.float64()) for name in SIMILARITIES[2:]},
             "swapped": pa.array([False] * len(rows), pa.bool_()),
+            **{name: pa.array([0.0] * len(rows), pa.float64()) for name in COMMONNESS},
             "score": pa.array([score for _, _, score in rows], pa.float64()),
             "household": pa.array([False] * len(rows), pa.bool_()),
         }

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common.linkage.model import SIMILARITIES, STARTING_MODEL, Curve, LinkageModel, ModelError
+from common.linkage.model import SIMILARITIES, STARTING_MODEL, CommonNames, Curve, LinkageModel, ModelError
+from common.linkage.rarity import COMMONNESS, NAMES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,11 +24,20 @@ def curves(draw: st.DrawFn) -> Curve:
 
 
 @st.composite
+def names_common(draw: st.DrawFn) -> CommonNames:
+    return CommonNames(draw(st.floats(0.001, 1)), draw(st.dictionaries(st.text(), st.floats(0.001, 1), max_size=3)))
+
+
+@st.composite
 def models(draw: st.DrawFn) -> LinkageModel:
     review_at, accept_at = sorted([draw(st.floats(0.01, 0.99)), draw(st.floats(0.01, 0.99))])
+    curve_of = {name: draw(curves()) for name in SIMILARITIES}
     return LinkageModel(
         intercept=draw(st.floats(-9, 9)),
-        curves={name: draw(curves()) for name in SIMILARITIES},
+        curves=curve_of,
+        common_names={
+            name: draw(names_common()) for name in NAMES if min(curve_of[name].log_odds) >= 0 and draw(st.booleans())
+        },
         swapped=draw(st.floats(-9, 0)),
         accept_at=accept_at,
         review_at=review_at,
@@ -40,13 +50,35 @@ def vector(first: float, last: float, address: float, swapped: bool = False) -> 
     return {"first_name": [first], "last_name": [last], **parts, "swapped": [swapped]}
 
 
-@given(models(), similarities, similarities, similarities, st.sampled_from(SIMILARITIES), similarities, st.booleans())
+@given(
+    models(),
+    st.tuples(similarities, similarities, similarities),
+    st.tuples(similarities, similarities),
+    st.sampled_from(SIMILARITIES),
+    similarities,
+    st.booleans(),
+)
 def test_a_higher_similarity_never_lowers_the_score(
-    model: LinkageModel, first: float, last: float, address: float, raised: str, to: float, swapped: bool
+    model: LinkageModel,
+    alike: tuple[float, float, float],
+    common: tuple[float, float],
+    raised: str,
+    to: float,
+    swapped: bool,
 ) -> None:
-    before = vector(first, last, address, swapped)
+    before = vector(*alike, swapped) | {name: [value] for name, value in zip(COMMONNESS, common, strict=True)}
     after = {**before, raised: [max(to, before[raised][0])]}
     assert 0 <= model.score(before)[0] <= model.score(after)[0] <= 1
+
+
+@given(models(), similarities, similarities, st.sampled_from(COMMONNESS), similarities, similarities)
+def test_a_commoner_name_never_raises_the_score(
+    model: LinkageModel, first: float, last: float, name: str, common: float, commoner: float
+) -> None:
+    common, commoner = sorted((common, commoner))
+    scores = [model.score(vector(first, last, 0.5) | {name: [value]})[0] for value in (0.0, common, commoner)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] == model.score(vector(first, last, 0.5))[0], "the most is what the curve says"
 
 
 @given(models(), similarities, similarities, similarities)
@@ -160,6 +192,13 @@ def test_a_curve_that_candidates_could_not_rely_on_is_refused(
         {"curves": {name: {"similarities": [1.0]} for name in SIMILARITIES}},
         {"curves": {name: {"similarities": "1", "log_odds": [1], "missing": 0} for name in SIMILARITIES}},
         {"curves": None},
+        {"common_names": {"first_name": {"worth": 0.0, "commonness": {}}}},
+        {"common_names": {"first_name": {"worth": 1.1, "commonness": {}}}},
+        {"common_names": {"first_name": {"worth": math.nan, "commonness": {}}}},
+        {"common_names": {"first_name": {"worth": 0.5, "commonness": {"x": 0.0}}}},
+        {"common_names": {"first_name": {"worth": 0.5, "commonness": {"x": 1.5}}}},
+        {"common_names": {"first_name": {"worth": 0.5}}},
+        {"common_names": {"address": {"worth": 0.5, "commonness": {}}}},
         {"unheard_of": 1},
     ],
 )
@@ -221,6 +260,19 @@ def test_a_model_stored_by_an_earlier_version_stays_what_it_was() -> None:
         "swapped": [False, False, False],
     }
     assert model.score(vectors) == pytest.approx([0.99687752, 0.96107441, 0.04736492], abs=1e-8)
+
+
+def test_names_that_are_worth_less_must_not_count_against_a_match() -> None:
+    """Else a common name could be worth more than a rare one, and the search would miss pairs."""
+    against = {**STARTING_MODEL.curves, "first_name": Curve((0.8, 1.0), (-1.0, 3.0))}
+    with pytest.raises(ModelError, match="against"):
+        replace(STARTING_MODEL, curves=against, common_names={"first_name": CommonNames(0.5, {})})
+
+
+def test_common_names_are_part_of_the_version() -> None:
+    knows = replace(STARTING_MODEL, common_names={"last_name": CommonNames(0.5, {"a": 0.5})})
+    knows_more = replace(STARTING_MODEL, common_names={"last_name": CommonNames(0.5, {"a": 0.5, "b": 0.5})})
+    assert len({model.version for model in (STARTING_MODEL, knows, knows_more)}) == 3
 
 
 def test_inserting_relatives_is_part_of_the_version() -> None:

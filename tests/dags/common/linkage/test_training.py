@@ -17,18 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from common import sources
-from common.linkage import training
+from common.linkage import rarity, training
 from common.linkage.corruption import Record
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, STARTING_MODEL, Curve, LinkageModel
 from common.linkage.search import candidate_pairs
-from common.linkage.training import FORMULAS, LABELLED, TEST, TRAIN, Formula, lookalikes, worlds
+from common.linkage.standardise import standardise
+from common.linkage.training import FORMULAS, LABELLED, TEST, TRAIN, Formula, lookalikes, surroundings, worlds
+from common.linkage.training.labelled import common_names
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 PEOPLE, TABLE_SIZE = 2_000, 10_000
 LADDER = {formula.name: formula for formula in FORMULAS}
-SHIPPED = LADDER["... + address parts"]
+SHIPPED, RARITY = LADDER["... + address parts"], LADDER["... + rarity of names"]
 COSTS = training.Costs(reinserted=5, dropped=20, reviewed=1, max_dropped=0.005, max_reviewed=0.1)
 
 
@@ -254,6 +256,7 @@ def test_every_formula_looks_at_what_the_one_before_does_and_more() -> None:
         assert simpler.knots.keys() <= richer.knots.keys()
         assert simpler.missing <= richer.missing
         assert simpler.swapped <= richer.swapped
+        assert simpler.rarity <= richer.rarity or richer.warning
         assert simpler != richer
     assert [formula.name for formula in FORMULAS if formula.warning] == ["over-fitted"]
 
@@ -340,6 +343,48 @@ def test_missing_and_swapped_get_weights_of_their_own() -> None:
     model = training.fit(SHIPPED, labelled([{**row, "first_name": 1.0, "last_name": 1.0} for row in rows]))
     assert model.curves["address"].missing < model.curves["address"].log_odds[-1] - 1
     assert model.swapped < -1
+
+
+def test_agreement_on_a_common_name_is_worth_less_where_it_is_known() -> None:
+    """Of equal last names nine in ten are of one person where they are rare, and one in ten where they are common."""
+    rows = [
+        {"last_name": alike, "last_name_commonness": common, "is_match": bool(n % 10) == likely}
+        for alike, common, likely in ((1.0, 0.0, True), (1.0, 1.0, False), (0.5, 0.0, False), (0.5, 1.0, False))
+        for n in range(100)
+    ]
+    known = {"first_name": {}, "last_name": {"a": 1.0, "b": 0.5}}
+    model, unaware = training.fit(RARITY, labelled(rows), known), training.fit(RARITY, labelled(rows))
+    assert (unaware.common_names, training.fit(SHIPPED, labelled(rows), known)) == ({}, unaware)
+    assert model.common_names["last_name"].commonness == known["last_name"]
+    assert model.common_names.keys() == {"last_name"}, "first names tell nothing here"
+    vectors = {
+        **{name: np.ones(2) for name in SIMILARITIES},
+        "swapped": np.zeros(2),
+        "last_name_commonness": np.array([0.0, 1.0]),
+    }
+    rare, common = model.score(vectors)
+    assert rare > 0.8
+    assert common < 0.4
+    assert rare > unaware.score(vectors)[0] > common
+
+
+def test_rarity_is_learnt_from_names_with_real_frequencies() -> None:
+    people = [Record(*row.values()) for row in sources.fake_people(4_000, 6).select(Record._fields).to_pylist()]
+    settled = surroundings.families(people, Random(6))  # noqa: S311
+    table = pa.Table.from_pylist([person._asdict() for person in settled])
+    made = training.generated_pairs(table, 0, len(table))
+    known = rarity.common_names(standardise(table))
+    unaware, aware = (training.fit(formula, made, known) for formula in (SHIPPED, RARITY))
+    assert aware.common_names
+    assert all(common.worth < 1 for common in aware.common_names.values())
+    assert training.evaluate(aware, made, TEST).log_loss < training.evaluate(unaware, made, TEST).log_loss
+
+
+def test_the_table_s_names_travel_with_its_pairs() -> None:
+    known = {"first_name": {"a": 0.5}, "last_name": {}}
+    made = training.judged_pairs(judgements((ANN, OTHERS[0], True), (ANN, OTHERS[2], False)), 0)
+    assert common_names(training.joined({"here": made}, known)) == known
+    assert common_names(training.joined({"here": made})) == {}
 
 
 def test_households_test_pairs_and_light_pairs_teach_little() -> None:

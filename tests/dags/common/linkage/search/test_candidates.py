@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from common.errors import CandidateExplosion
+from common.linkage import rarity
 from common.linkage.comparison import comparison_vectors
-from common.linkage.model import STARTING_MODEL, Curve, LinkageModel
+from common.linkage.model import STARTING_MODEL, CommonNames, Curve, LinkageModel
 from common.linkage.search import plan
 from common.linkage.search.candidates import Budget, Progress, candidate_pairs, frequent_names
 from common.linkage.search.join import SCANNED, VALUES_COMPARED
@@ -66,16 +68,27 @@ def curves(draw: st.DrawFn) -> Curve:
 
 @st.composite
 def models(draw: st.DrawFn) -> LinkageModel:
-    """Any model: random curves, and curves such as people use."""
+    """Any model: random curves, and curves such as people use; names may be common, as far as the curves allow."""
     usual = st.sampled_from([*STARTING_MODEL.curves.values(), Curve((0.0, 1.0), (0.0, 4.0))])
+    curve_of = {name: draw(st.one_of(curves(), usual)) for name in STARTING_MODEL.curves}
     return LinkageModel(
         intercept=draw(st.sampled_from([-9.0, -5.0, -2.0, 1.0])),
-        curves={name: draw(st.one_of(curves(), usual)) for name in STARTING_MODEL.curves},
+        curves=curve_of,
+        common_names={
+            name: CommonNames(draw(st.sampled_from([0.001, 0.3, 0.7, 1.0])), draw(COMMON))
+            for name in rarity.NAMES
+            if curve_of[name].log_odds[0] >= 0 and draw(st.booleans())
+        },
         swapped=draw(st.sampled_from([-2.0, -0.5, 0.0])),
         accept_at=0.9,
         review_at=0.5,
         margin=0.0,
     )
+
+
+LETTERS = ("a", "b", "ab", "ba", "aa", "abc", "anna", "li", "lee", "unknown", "1", "e", "ae")
+COMMON = st.dictionaries(st.sampled_from(LETTERS).map(rarity.key), st.sampled_from([0.01, 0.3, 0.5, 1.0]))
+"""How common some names are that the tables may hold."""
 
 
 @st.composite
@@ -87,7 +100,7 @@ def batches(draw: st.DrawFn) -> tuple[pa.Table, pa.Table]:
     letters = draw(st.sampled_from(["ab", "abcde", "anelrs 12", "abcdefghijklmnopqrstuvwxyz 0123456789"]))
     longest = draw(st.sampled_from([3, 8, 20, 70, 140]))
     text = st.text(letters, min_size=1, max_size=longest)
-    pool = draw(st.lists(text, min_size=1, max_size=6))
+    pool = draw(st.lists(text | st.sampled_from(LETTERS), min_size=1, max_size=6))
     value = st.one_of(st.none(), st.sampled_from(pool), st.sampled_from(pool), text)
     words = st.sampled_from(["12", "21", "4a", "97301", "oak", "oaks", "elm", "st", "street", "road", "salem"])
     address = st.none() | st.lists(words, min_size=1, max_size=7).map(" ".join)
@@ -166,7 +179,10 @@ def test_many_records_at_thresholds_that_are_scores(letters: str, names_decide: 
 
 @pytest.mark.parametrize("share", plan.SPLITS)
 @pytest.mark.parametrize("only_scanning_costs", [False, True])
-def test_every_plan_finds_all_pairs(share: float, only_scanning_costs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("names_are_common", [False, True])
+def test_every_plan_finds_all_pairs(
+    share: float, only_scanning_costs: bool, names_are_common: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the split, and whether numbers lead or not; where only names cost something, numbers do."""
     monkeypatch.setattr(plan, "SPLITS", (share,))
     if only_scanning_costs:
@@ -174,17 +190,26 @@ def test_every_plan_finds_all_pairs(share: float, only_scanning_costs: bool, mon
         costs[[SCANNED, VALUES_COMPARED]] = 1
         monkeypatch.setattr(plan, "COSTS", costs)
     left, right = crowd(60, "abcd", seed=3), crowd(70, "abcd", seed=4)
-    everything, within = (exhaustive(left, other, STARTING_MODEL, 1e-300) for other in (right, None))
+    model = STARTING_MODEL
+    if names_are_common:  # some of the names of each side
+        known = {
+            name: {
+                rarity.key(value): 1 / (1 + n % 5)
+                for n, value in enumerate(sorted(side[f"{name}_std"].drop_null().unique().to_pylist()))
+                if n % 3
+            }
+            for name, side in zip(rarity.NAMES, (left, right), strict=True)
+        }
+        model = replace(model, common_names={name: CommonNames(0.4, names) for name, names in known.items()})
+    everything, within = (exhaustive(left, other, model, 1e-300) for other in (right, None))
     scores = np.sort([pair["score"] for pair in everything])
     by_number = 0
     for at in scores[[-2500, -800, -300, -100, -30, -10]].tolist():
-        assert candidate_pairs(left, right, STARTING_MODEL, at).to_pylist() == [
-            p for p in everything if p["score"] >= at
-        ]
-        assert candidate_pairs(left, None, STARTING_MODEL, at).to_pylist() == [p for p in within if p["score"] >= at]
+        assert candidate_pairs(left, right, model, at).to_pylist() == [p for p in everything if p["score"] >= at]
+        assert candidate_pairs(left, None, model, at).to_pylist() == [p for p in within if p["score"] >= at]
         segments = Segment.of(left), Segment.of(right)
-        least = math.log(at) - math.log1p(-at) - STARTING_MODEL.intercept
-        by_number += sum(step.by_number for step in plan.planned(*segments, STARTING_MODEL, least, 1).passes)
+        least = math.log(at) - math.log1p(-at) - model.intercept
+        by_number += sum(step.by_number for step in plan.planned(*segments, model, least, 1).passes)
     assert by_number or not only_scanning_costs or share in (0, 1)  # there numbers save no scanning
 
 

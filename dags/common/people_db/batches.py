@@ -321,7 +321,10 @@ def batch_decisions(batch_id: str) -> pa.Table:
 
 
 def recent_decisions(limit: int) -> pa.Table:
-    """The latest decisions that had a candidate, schema `STORED_DECISIONS`, for comparing models."""
+    """The latest decisions that a model made and that had a candidate, schema `STORED_DECISIONS`, for comparing models.
+
+    What somebody has judged is left out: whatever a model makes of it, it stays as it is.
+    """
     with transaction() as connection:
         rows = connection.execute(
             """
@@ -331,7 +334,7 @@ def recent_decisions(limit: int) -> pa.Table:
                    (vector->>'address_words')::float8, (vector->>'address_numbers')::float8,
                    (vector->>'swapped')::boolean, runner_up_person_id, runner_up_score, contributions::text
             FROM decisions JOIN batches USING (batch_id)
-            WHERE vector IS NOT NULL ORDER BY loaded_at DESC, record_key LIMIT %s
+            WHERE vector IS NOT NULL AND reason <> 'JUDGED' ORDER BY loaded_at DESC, record_key LIMIT %s
             """,
             [limit],
         ).fetchall()

@@ -379,6 +379,23 @@ def test_too_many_changes_for_what_it_gains_are_no_promotion(people_db: str, cap
     assert chosen["accept_at"] == 0.9965
 
 
+def test_what_somebody_has_judged_is_nothing_that_a_model_changes(
+    people_db: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Relatives who were judged new, with scores as high as those of duplicates, let no model be promoted any more."""
+    caplog.set_level(logging.INFO)
+    assert db.is_empty()
+    load(people_db, ANN, BOB)
+    load(people_db, SISTER, run_id="run 2")
+    (key,) = execute(people_db, "SELECT batch_id, record_key FROM decisions WHERE decision = 'REVIEW'")
+    with db.writing() as connection:
+        db.judge(connection, *key, None, "ann")
+    challenger = fitted_as({SHIPPED: 0.19}, intercept=STARTING_MODEL.intercept + 0.001)
+    chosen = retraining.choose_model(challenger, given(), "run 3")
+    assert not any("would change" in message for message in caplog.messages)
+    assert chosen == challenger[0]["content"]
+
+
 @pytest.fixture
 def asking(people_db: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A challenger that would change one of the last two decisions, after promotions were set to ask first."""

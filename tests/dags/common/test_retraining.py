@@ -387,9 +387,9 @@ def test_what_somebody_has_judged_is_nothing_that_a_model_changes(
     assert db.is_empty()
     load(people_db, ANN, BOB)
     load(people_db, SISTER, run_id="run 2")
-    (key,) = execute(people_db, "SELECT batch_id, record_key FROM decisions WHERE decision = 'REVIEW'")
+    ((batch_id, key),) = execute(people_db, "SELECT batch_id, record_key FROM decisions WHERE decision = 'REVIEW'")
     with db.writing() as connection:
-        db.judge(connection, *key, None, "ann")
+        db.judge(connection, batch_id, key, None, "ann")
     challenger = fitted_as({SHIPPED: 0.19}, intercept=STARTING_MODEL.intercept + 0.001)
     chosen = retraining.choose_model(challenger, given(), "run 3")
     assert not any("would change" in message for message in caplog.messages)

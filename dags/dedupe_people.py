@@ -118,6 +118,14 @@ def report(numbers: Json, model: Json, pairs: list[Table], shadow: Json, run_id:
     return page
 
 
+@table_task(trigger_rule="none_failed")
+def tidy(dag_run: Any = None, ti: Any = None) -> str:
+    """Remove what is older than it is kept: raw fields, files of batches of runs that are done, reports."""
+    from common import retention
+
+    return retention.tidy_after(dag_run, ti)
+
+
 @dag(
     schedule="@daily",
     start_date=pendulum.datetime(2026, 11, 1, tz="UTC"),
@@ -148,6 +156,7 @@ def dedupe_people() -> None:
     loaded = load(batch, model, pairs, decisions, shards)
     written = report(loaded, model, pairs, canaries(batch, model, shards))
     written.operator.operator_extra_links = (ReportLink(),)  # type: ignore[attr-defined]
+    written >> tidy()
 
 
 alerts.without_deadline_in_tests(dedupe_people())

@@ -8,8 +8,8 @@ from launch import ROOT, guarded, ready
 
 def main(args: list[str]) -> int:
     """Run a command of `common.upkeep` in this very process; returns its exit code."""
-    # Files that no run needs any more are those that Airflow's metadata database does not name: only they ask for it.
-    with ready(metadata="prune" in args[:1]) as env:
+    # Only these ask Airflow's metadata database: what XComs refer to, and where the mail server is.
+    with ready(metadata=args[:1] in (["prune"], ["mail"])) as env:
         os.environ.update(env)
         sys.path.insert(0, str(ROOT / "dags"))
         from common import upkeep

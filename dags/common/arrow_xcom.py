@@ -4,20 +4,41 @@
 `TableReference`; `@table_task` turns references into tables just before a task's own code runs. Two steps, since
 Airflow stores the text of a task's arguments as rendered template fields: a table there would put the people's
 names into the metadata database, a reference puts a path and a row count.
+
+Where a file lies says which run it is of, so that it can be deleted when it is no longer needed, whatever has become of
+the reference: `XCOM_ROOT/dag/run_id=.../task/*.arrow`.
 """
 
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from airflow.sdk.bases.xcom import BaseXCom
+
+from common import storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MARK = "arrow_table"
+
+_OF_RUN = "run_id="
+"""Begins the name of a run's folder. Those of earlier versions have no such beginning, and a name that is no id."""
+
+_PART = 200
+"""Characters of a run id in the name of one folder; the rest stands in folders below. File systems allow 255."""
+
+
+@dataclass(frozen=True)
+class BatchFile:
+    """A file of a batch: the run that it is of, None where an earlier version has written it; see `StoredFile`."""
+
+    file: storage.StoredFile
+    run_id: str | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +85,7 @@ class ArrowXCom(BaseXCom):
         import pyarrow as pa
 
         if isinstance(value, pa.Table):
-            folder = _root() / safe_name(dag_id) / safe_name(run_id) / safe_name(task_id)
+            folder = root().joinpath(safe_name(dag_id), *_folders_of(run_id), safe_name(task_id))
             value = {MARK: asdict(_write(value, folder))}
         return BaseXCom.serialize_value(
             value, key=key, task_id=task_id, dag_id=dag_id, run_id=run_id, map_index=map_index
@@ -87,26 +108,31 @@ class ArrowXCom(BaseXCom):
                 _path_below_root(value.path).unlink(missing_ok=True)
 
 
-def _path(path: str) -> Any:
-    """A path on this machine, or one in an object store if it is a URL."""
-    if "://" not in path:
-        return Path(path)
-    from airflow.sdk import ObjectStoragePath
+def batch_files(dag_id: str) -> Iterator[BatchFile]:
+    """All files of batches of a DAG, those that no XCom refers to and those of killed tasks included.
 
-    return ObjectStoragePath(path)
+    Raises:
+        OSError: the folder or the store cannot be read.
+    """
+    of_dag = root() / safe_name(dag_id)
+    for file in storage.files_below(of_dag):
+        folders = file.path.parts[len(of_dag.parts) : -2]
+        ours = bool(folders) and folders[0].startswith(_OF_RUN)
+        yield BatchFile(file, unquote("".join(folders).removeprefix(_OF_RUN)) if ours else None)
 
 
-def _root() -> Any:
+def root() -> Any:
+    """Below which all files of batches lie, of all DAGs."""
     # Every process of Airflow imports this module at its start; its children are to see the settings of their own day.
     from common.settings import XCOM_ROOT
 
-    return _path(XCOM_ROOT)
+    return storage.place(XCOM_ROOT)
 
 
 def _path_below_root(path: str) -> Any:
-    place, root = _path(path), _root()
-    if type(place) is not type(root) or ".." in place.parts or not place.is_relative_to(root):
-        raise ValueError(f"XCom reference outside {root}: {path}")
+    place, top = storage.place(path), root()
+    if type(place) is not type(top) or ".." in place.parts or not place.is_relative_to(top):
+        raise ValueError(f"XCom reference outside {top}: {path}")
     return place
 
 
@@ -115,17 +141,20 @@ def safe_name(name: str | None) -> str:
     return "".join(character if character.isalnum() or character in "-_" else "_" for character in name or "_")
 
 
+def _folders_of(run_id: str | None) -> list[str]:
+    """The folders, one in the other, whose names are the id of a run: any id, of any length, in any characters."""
+    whole = _OF_RUN + quote(run_id or "", safe="").replace(".", "%2E")
+    return [whole[begin : begin + _PART] for begin in range(0, len(whole), _PART)]
+
+
 def _write(table: "pa.Table", folder: Any) -> TableReference:
-    """Write by rename, so that a killed task leaves no half file under the final name."""
+    """Write a table to a file of its own, which a killed task leaves whole or not at all."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     data = sink.getvalue()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = str(uuid.uuid4())
-    unfinished, final = folder / f"{name}.tmp", folder / f"{name}.arrow"
-    unfinished.write_bytes(data)
-    unfinished.rename(final)
+    final = folder / f"{uuid.uuid4()}.arrow"
+    storage.write(final, data, mode=0o700)
     return TableReference(str(final), table.num_rows, table.num_columns, data.size)

@@ -11,7 +11,8 @@
     │   └── ReportError         the numbers of a run do not add up
     └── TransientError          the cause may pass, so the task is tried again
         ├── SourceIsChanging    a file is still being written
-        └── PeopleDbUnreachable no connection to the people database, or it was lost
+        ├── PeopleDbUnreachable no connection to the people database, or it was lost
+        └── FilesLeft           files of erased people cannot be deleted now
 
 The message of each is one line for the person who reads it and holds no personal data: mails and logs show it whole.
 Of exceptions that are not ours they show the type alone, since a message may quote a row. Those are retried.
@@ -81,3 +82,7 @@ class SourceIsChanging(TransientError):
 
 class PeopleDbUnreachable(TransientError):
     """The people database does not answer now."""
+
+
+class FilesLeft(TransientError):
+    """Rows of somebody are erased, but files in which they stand cannot be deleted now."""

@@ -22,7 +22,7 @@ from common.linkage.model import STARTING_MODEL, LinkageModel
 from common.linkage.recognition import recognise
 from common.linkage.search import Budget, Progress
 from common.linkage.standardise import standardise
-from common.linkage.validation import add_quarantine_reason, usable
+from common.linkage.validation import add_quarantine_reason, usable, without
 from common.report.findings import Findings
 from common.report.write import write_report
 from common.run_report import RunReport
@@ -285,12 +285,23 @@ def load_decided(
         if batch.source == SWEEP:
             return people_db.mark_duplicates(connection, batch, records, decisions, model)
         standardise_people(connection)
+        kept_out = people_db.kept_out(connection, records, batch.system)
+        records, pairs = without(records, kept_out), _pairs_without(pairs, kept_out)
         current = lookup.current_pairs(connection, records, model, pairs, shards[0]["snapshot"])
         known = _recognised(connection, records, batch.system, model)
         records = mark_too_common(records, current, known, MAX_CANDIDATES)
-        if current is not pairs or known.num_rows:
+        if current is not pairs or known.num_rows or kept_out:
             decisions = decide(records, current, known, model)
         return people_db.write_batch(connection, batch, records, decisions, model)
+
+
+def _pairs_without(pairs: pa.Table, kept_out: Mapping[str, str]) -> pa.Table:
+    """The pairs of all records but those of people who are kept out; the very same object if there are none."""
+    if not kept_out:
+        return pairs
+    keys = pa.array(kept_out, pa.string())
+    of_them = pc.or_(pc.is_in(pairs["record_key"], keys), pc.is_in(pairs["other_record_key"], keys))
+    return pairs.filter(pc.invert(of_them))
 
 
 def _fill(rows: int) -> None:

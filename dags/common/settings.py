@@ -24,14 +24,37 @@ PEOPLE_CONN_ID = "people_db"
 PEOPLE_SCHEMA = os.environ.get("DEDUPE_SCHEMA", "dedupe")
 """Postgres schema that holds the project's tables."""
 
-REPORTS_DIR = Path(os.environ.get("DEDUPE_REPORTS_DIR", PROJECT_ROOT / "reports"))
-"""Where the HTML reports go: one folder that every worker can write."""
+REPORTS_DIR = os.environ.get("DEDUPE_REPORTS_DIR", str(PROJECT_ROOT / "reports"))
+"""Where the reports go: a folder that every worker and the api-server share, or a URL as s3://conn_id@bucket/reports."""
 
 XCOM_ROOT = os.environ.get("DEDUPE_XCOM_ROOT", str(PROJECT_ROOT / ".xcom"))
 """Where batches lie between tasks: a folder that every worker shares, or a URL such as s3://conn_id@bucket/xcom."""
 
-OUTBOX_DIR = REPORTS_DIR / "outbox"
-"""Where mails wait for a mail server that is down; those that have been given up lie in `dead/` below it."""
+
+def _days(name: str, default: str) -> timedelta | None:
+    """A number of days; None, where it is empty: for ever."""
+    text = os.environ.get(name, default).strip()
+    return timedelta(days=float(text)) if text else None
+
+
+KEEP_QUARANTINED = _days("DEDUPE_KEEP_QUARANTINED_DAYS", "")
+"""How long quarantined rows are kept as they arrived, from when their batch was loaded; their reasons stay."""
+
+KEEP_FIELDS = _days("DEDUPE_KEEP_FIELDS_DAYS", "")
+"""How long the raw fields of decided records are kept; of those that wait for an answer, until they have it."""
+
+KEEP_REPORTS = _days("DEDUPE_KEEP_REPORTS_DAYS", "")
+"""How long reports are kept. They hold no name in full."""
+
+KEEP_BATCHES = _days("DEDUPE_KEEP_BATCHES_DAYS", "30")
+"""How long the files of a run's batch are kept when it is done. A task that needs one that is gone can be cleared only
+together with those before it."""
+
+KEEP_BATCHES_OF_DELETED = timedelta(days=1)
+"""How long those of a run are kept that Airflow knows no more: nothing can ask for them."""
+
+KEEP_NOTES = timedelta(days=30)
+"""How long notes of tries are kept, and mails that were given up."""
 
 MAIL_KEPT = timedelta(days=7)
 """How long a mail waits for a mail server."""
@@ -41,9 +64,6 @@ MAX_ATTACHED = 5_000_000
 
 MAIL_TRIES, MAIL_PAUSE = 5, timedelta(minutes=1)
 """Tries of a mail that the server refuses, and the pause after the first; each further pause is four times as long."""
-
-TRIES_DIR = REPORTS_DIR / "tries"
-"""Where tries of tasks leave notes, so that those that were killed are told of too."""
 
 MAIL_TO = listed("DEDUPE_MAIL_TO", "data-team@localhost")
 MAIL_FROM = os.environ.get("DEDUPE_MAIL_FROM", "dedupe-people@localhost")

@@ -9,9 +9,10 @@
     dev/upkeep answer QUESTION_ID new [--anyway]
     dev/upkeep answer QUESTION_ID duplicate PERSON_ID
     dev/upkeep split PERSON_ID [--rows PERSON_ID ...] [--records BATCH_ID/RECORD_KEY ...]
-    dev/upkeep erase PERSON_ID
-    dev/upkeep erase --key SOURCE_KEY [--system SYSTEM]
+    dev/upkeep erase PERSON_ID [--keep-out]
+    dev/upkeep erase --key SOURCE_KEY [--system SYSTEM] [--keep-out]
     dev/upkeep undo BATCH_ID [--force]
+    dev/upkeep mail [--send [MAIL_ID ...]]
     dev/upkeep prune
 
 Of a key its beginning will do. Each command can be repeated: what is done already stays as it is.
@@ -29,14 +30,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from common import newcomers, people_db, review
-from common.errors import DedupePeopleError, PeopleDbError
+from common.errors import DedupePeopleError, FilesLeft, PeopleDbError
 from common.people_db import Asked, QuestionKey
-from common.settings import OUTBOX_DIR, TRIES_DIR, XCOM_ROOT
 from common.standardising import standardise_people
 
-DAY = 24 * 3600.0
-KEEP_FILES, KEEP_NOTES = DAY, 30 * DAY
-"""How old a file of a batch and a note of a try must be, in seconds, before a sweep may take it."""
+KEEP_FILES = 24 * 3600.0
+"""How old a file of a batch must be, in seconds, before `prune` may take it."""
 
 
 def undo(batch_id: str, force: bool) -> str:
@@ -155,74 +154,55 @@ def split(
 
 
 def erase(
-    person_id: int | None, source_key: str | None = None, system: str = "default", patience: timedelta | None = None
+    person_id: int | None,
+    source_key: str | None = None,
+    system: str = "default",
+    *,
+    keep_out: bool = False,
+    patience: timedelta | None = None,
 ) -> str:
-    """Erase a person, named by id or by a key of a system; returns the proof: what was removed, and what is left.
-
-    The rows go in one transaction, and the files of the batches that held them after it. If these could not be
-    deleted, `erase` by the same key says that nobody is there, and `prune` deletes the files by their age.
+    """See `erasing.erase`; returns the proof.
 
     Raises:
-        PeopleDbError: there is no such person.
+        FilesLeft: not all files could be deleted; the proof is printed.
     """
-    lines, batches = [], set[tuple[str, str]]()
-    with people_db.writing(patience) as connection:
-        people = [person_id] if person_id is not None else []
-        if source_key is not None:
-            people = people_db.people_of_key(connection, system, source_key)
-        if not people:
-            raise PeopleDbError(f"nobody came under this key of system {system}")
-        for person in people:
-            erased = people_db.erase_person(connection, person)
-            removed = ", ".join(f"{count} of {table}" for table, count in sorted(erased.rows.items()))
-            left = ", ".join(f"{count} of {table}" for table, count in erased.left.items())
-            lines.append(f"person {person} is erased; removed: {removed}; rows that say the same: {left or 'none'}")
-            batches |= set(erased.batches)
-    deleted = _delete_files({run_id for _, run_id in batches})
-    return "\n".join([*lines, f"{deleted} files of {len(batches)} batches deleted"])
+    from common import erasing
+
+    proof, left = erasing.erase(person_id, source_key, system, keep_out=keep_out, patience=patience)
+    if left:
+        print(proof)
+        raise FilesLeft(f"{left} files cannot be deleted now: repeat this command until none is left")
+    return proof
 
 
-def _delete_files(runs: set[str]) -> int:
-    """Delete the batch files of runs; those of a run that is going on are missed by it, and it is started anew."""
-    from common.arrow_xcom import safe_name
+def mails(send: list[int] | None) -> str:
+    """The mails that were not delivered, see `outbox`; with `send` these, or all if it is empty, are sent now."""
+    from common.alerts import outbox
 
-    folders = {safe_name(run_id) for run_id in runs}
-    files = [] if "://" in XCOM_ROOT else list(Path(XCOM_ROOT).rglob("*.arrow"))
-    found = [path for path in files if folders & set(path.relative_to(XCOM_ROOT).parts[:-1])]
-    for path in found:
-        path.unlink(missing_ok=True)
-    return len(found)
+    return outbox.listed() if send is None else outbox.send_again(send)
 
 
 def prune(now: float | None = None) -> str:
-    """Delete files of batches that no XCom refers to any more, old notes of tries and mails that were given up.
+    """Delete files of batches that no XCom refers to any more, whichever DAG they are of.
 
-    Re-running a task deletes its old file, but clearing it, deleting its run and `airflow db clean` do not.
+    Re-running a task deletes its old file, but clearing it, deleting its run and `airflow db clean` do not. The DAG's
+    own files go by themselves after some days, with task `tidy`.
 
     Args:
         now: seconds since 1970, for tests.
-
-    Raises:
-        ValueError: the batches do not lie in a folder of this machine; an object store has rules of its own for that.
     """
-    if "://" in XCOM_ROOT:
-        raise ValueError(f"{XCOM_ROOT} is no folder: let the object store delete what is old")
+    from common import storage
+    from common.arrow_xcom import root
+
     now = time.time() if now is None else now
     # The files first: what is pushed meanwhile is not among them.
-    files = [path for path in Path(XCOM_ROOT).rglob("*") if path.suffix in {".arrow", ".tmp"}]
+    files = [file for file in storage.files_below(root()) if file.path.suffix in {".arrow", ".tmp"}]
     referred = _referred_files()
-    orphans = [path for path in files if str(path) not in referred and path.stat().st_mtime < now - KEEP_FILES]
-    notes = [*TRIES_DIR.glob("*"), *(OUTBOX_DIR / "dead").glob("*")]
-    notes = [path for path in notes if path.stat().st_mtime < now - KEEP_NOTES]
-    freed = sum(path.stat().st_size for path in orphans)
-    for path in (*orphans, *notes):
-        path.unlink()
-    for folder in sorted(
-        {parent for path in orphans for parent in path.parents if parent != Path(XCOM_ROOT)}, reverse=True
-    ):
-        if folder.is_relative_to(XCOM_ROOT) and not any(folder.iterdir()):
-            folder.rmdir()
-    return f"{len(orphans)} files of batches ({freed:,} bytes) and {len(notes)} notes of tries and mails deleted"
+    orphans = [file for file in files if str(file.path) not in referred and file.written < now - KEEP_FILES]
+    left = storage.delete_all(orphans, root())
+    freed = sum(file.bytes for file in orphans) - sum(file.bytes for file in left)
+    failed = f", {len(left)} cannot be deleted" if left else ""
+    return f"{len(orphans) - len(left)} files of batches ({freed:,} bytes) deleted{failed}"
 
 
 def _referred_files() -> set[str]:
@@ -285,6 +265,9 @@ def _parser() -> argparse.ArgumentParser:
     erasing.add_argument("person_id", type=int, nargs="?")
     erasing.add_argument("--key", help="source_key of the person")
     erasing.add_argument("--system", default="default", help="whose key that is")
+    erasing.add_argument("--keep-out", action="store_true", help="do not take in what is delivered again")
+    mailing = commands.add_parser("mail", help="show the mails that were not delivered, or send them again")
+    mailing.add_argument("--send", type=int, nargs="*", metavar="MAIL_ID", help="these now; all, if none is named")
     commands.add_parser("prune", help="delete files that no run needs any more")
     return parser
 
@@ -307,7 +290,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], str]] = {
     "undo": lambda given: undo(given.batch_id, given.force),
     "answer": lambda given: answer(given.question_id, given.person_id, anyway=given.anyway),
     "split": lambda given: split(given.person_id, given.rows, given.records),
-    "erase": lambda given: erase(given.person_id, given.key, given.system),
+    "erase": lambda given: erase(given.person_id, given.key, given.system, keep_out=given.keep_out),
+    "mail": lambda given: mails(given.send),
     "prune": lambda _: prune(),
 }
 

@@ -36,7 +36,8 @@ DOWNSTREAM = {
     "compare": {"decide", "load", "report"},
     "decide": {"load"},
     "load": {"report"},
-    "report": set(),
+    "report": {"tidy"},
+    "tidy": set(),
 }
 HEAVY = ("pandas", "pyarrow", "duckdb", "psycopg", "matplotlib", "sklearn", "numba", "faker", "adbc_driver_postgresql")
 

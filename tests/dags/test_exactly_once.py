@@ -11,14 +11,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dedupe_people
 import psycopg
 import pytest
 from common import people_db as database
-from common import retraining, upkeep
+from common import retraining, settings, upkeep
 from common.default_args import PARAMS
 from common.errors import PeopleDbError, PeopleDbUnreachable
 from common.linkage.model import STARTING_MODEL
@@ -59,16 +61,28 @@ def run(params: dict[str, Any], run_id: str, do: Callable[[str, Task], Any] = la
     numbers = do("load", lambda: dag.load.function(batch, model, pairs, decisions, shards, run_id))
     shadow = do("canaries", lambda: dag.canaries.function(batch, model, shards, run_id))
     do("report", lambda: dag.report.function(numbers, model, pairs, shadow, run_id))
+    do("tidy", lambda: dag.tidy.function(began(run_id), ASKED))
     return dict(numbers)
+
+
+def began(run_id: str) -> SimpleNamespace:
+    """A run as Airflow hands it to a task: one of long after, so that there is something to tidy up."""
+    return SimpleNamespace(run_id=run_id, start_date=datetime(2100, 1, 1, tzinfo=UTC))
+
+
+ASKED = SimpleNamespace(get_dr_count=lambda dag_id, run_ids, states: 0 if states else len(run_ids))
+"""What a task asks Airflow with: every run is there, and none is going on."""
 
 
 def stored(dsn: str) -> dict[str, list[Any]]:
     """All rows of all tables, but for the times."""
-    times = "ARRAY['inserted_at', 'loaded_at', 'applied_at', 'changed_xid', 'compared_with', 'compared_by']"
-    query = f"SELECT to_jsonb(t) - {times} FROM {{}} AS t ORDER BY 1"  # noqa: S608 - fixed text
+    query = (
+        "SELECT to_jsonb(t) - '{inserted_at, loaded_at, applied_at, changed_xid, compared_with, compared_by}'::text[] "
+        "- 'removed_at' FROM "
+    )
     with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'dedupe'").fetchall()
-        return {table: connection.execute(query.format(table)).fetchall() for (table,) in sorted(tables)}
+        return {table: connection.execute(query + table + " AS t ORDER BY 1").fetchall() for (table,) in sorted(tables)}
 
 
 def empty(dsn: str) -> None:
@@ -156,6 +170,8 @@ def test_every_task_that_is_killed_anywhere_ends_as_if_undisturbed(
     The file that each leaves for the next appears by a rename, see test_arrow_xcom.py.
     """
     monkeypatch.setattr(retraining, "TRAINING_PEOPLE", MIN_PEOPLE)
+    for kept in ("KEEP_QUARANTINED", "KEEP_FIELDS"):
+        monkeypatch.setattr(settings, kept, timedelta(days=1))
     params = given(retrain_every=1)
     empty(people_db)
     run(params, "run 1")
@@ -168,7 +184,7 @@ def test_every_task_that_is_killed_anywhere_ends_as_if_undisturbed(
 
     def do(name: str, task: Task) -> Any:
         before = stored(people_db)
-        if name in {"ingest", "plan_shards", "choose_model", "load", "report"}:
+        if name in {"ingest", "plan_shards", "choose_model", "load", "report", "tidy"}:
             half_way: list[dict[str, Any]] = []
             kills[name] = killed_everywhere(task, people_db, half_way)
             assert name != "load" or all(state == before for state in half_way), "all of it or nothing"
@@ -197,7 +213,7 @@ def test_a_run_killed_after_every_task_and_started_anew_ends_as_if_undisturbed(p
 
     empty(people_db)
     run(given(), "run 1")
-    for last in ("ingest", "plan_shards", "choose_model", "decide", "load", "report"):
+    for last in ("ingest", "plan_shards", "choose_model", "decide", "load", "report", "tidy"):
 
         def do(name: str, task: Task, last: str = last) -> Any:
             result = task()
@@ -439,6 +455,14 @@ def test_the_dag_and_the_upkeep_need_no_more_than_their_roles_have(
         *("DELETE FROM dedupe.people", "DELETE FROM dedupe.batches", "DELETE FROM dedupe.decisions"),
         *("DELETE FROM dedupe.quarantine", "TRUNCATE dedupe.people", "TRUNCATE dedupe.judgements"),
         *("UPDATE dedupe.decisions SET person_id = 1", "UPDATE dedupe.batches SET inserted = 0"),
+        *("UPDATE dedupe.people SET first_name = 'X'", "UPDATE dedupe.people SET source_key = 'X'"),
+        *("UPDATE dedupe.people SET batch_id = NULL", "UPDATE dedupe.people SET person_id = 0"),
+        *("UPDATE dedupe.models SET content = '{}'", "UPDATE dedupe.models SET results = '{}'"),
+        *("DELETE FROM dedupe.models", "UPDATE dedupe.decisions SET first_name = 'X'"),
+        *("UPDATE dedupe.quarantine SET raw = '{}'", "UPDATE dedupe.spellings SET person_id = 1"),
+        *("UPDATE dedupe.installation SET salt = ''", "INSERT INTO dedupe.judgements (is_match) VALUES (true)"),
+        *("DELETE FROM dedupe.kept_out", "INSERT INTO dedupe.kept_out (key) VALUES ('x')"),
+        *("LOCK TABLE dedupe.people IN ACCESS EXCLUSIVE MODE", "DELETE FROM dedupe.canaries"),
         *("CREATE TABLE dedupe.mine ()", "DROP TABLE dedupe.people", "ALTER TABLE dedupe.people DISABLE TRIGGER ALL"),
     ):
         with psycopg.connect(dsn) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -454,3 +478,4 @@ def test_the_dag_and_the_upkeep_need_no_more_than_their_roles_have(
         batch_id, record_key = owner.execute(batches.encode()).fetchall()[0]
     upkeep.judge(batch_id, record_key, None)
     database.undo_batch(batch_id, force=True)
+    upkeep.erase(1, keep_out=True)

@@ -18,7 +18,7 @@ ROWS = "first_name,last_name,address\nAnn,Smith,12 Main St\nAnne,Smith,12 Main S
 PATIENCE = 300  # seconds, for a run on a busy machine
 TASKS = (
     *("ingest", "standardise", "plan_shards", "training_pairs", "fit_models", "choose_model"),
-    *("compare", "canaries", "decide", "load", "report"),
+    *("compare", "canaries", "decide", "load", "report", "tidy"),
 )
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")

@@ -12,11 +12,12 @@ import pytest
 from common.settings import PROJECT_ROOT
 
 DAGS = PROJECT_ROOT / "dags"
-LEAVES = {"errors", "masking", "settings"}
+LEAVES = {"errors", "masking", "settings", "storage"}
 MAY_IMPORT = {
     "settings": set(),
     "errors": set(),
     "masking": set(),
+    "storage": set(),
     "run_report": {"errors"},
     "linkage": {"errors", "masking"},  # neither settings nor a database nor Airflow
     "sources": {*LEAVES, "linkage"},
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "table_task": {"arrow_xcom", "errors"},
     "events": {"settings"},
     "deadline": set(),
-    "alerts": {*LEAVES, "mail", "pages", "report"},
+    "alerts": {*LEAVES, "mail", "pages", "people_db", "report"},
     "default_args": {*LEAVES, "alerts"},
     "lookup": {*LEAVES, "linkage", "people_db"},
     "newcomers": {"linkage", "lookup", "people_db", "standardising"},
@@ -36,10 +37,17 @@ MAY_IMPORT = {
     "retraining": {*LEAVES, "linkage", "people_db", "sources"},
     "review": {*LEAVES, "linkage", "lookup", "newcomers", "people_db", "standardising"},
     "standardising": {"linkage", "people_db"},
+    "erasing": {*LEAVES, "arrow_xcom", "people_db", "standardising"},
+    "retention": {*LEAVES, "arrow_xcom", "erasing", "people_db", "report"},
     "spreadsheet": {*LEAVES, "newcomers", "people_db", "review"},
     "terminal": {*LEAVES, "newcomers", "people_db", "review"},
-    "upkeep": {*LEAVES, "arrow_xcom", "newcomers", "people_db", "review", "spreadsheet", "standardising", "terminal"},
-    "dedupe_people": {"alerts", "deadline", "default_args", "events", "pages", "pipeline", "retraining", "table_task"},
+    "upkeep": {
+        *(*LEAVES, "alerts", "arrow_xcom", "erasing", "newcomers", "people_db", "review"),
+        *("spreadsheet", "standardising", "terminal"),
+    },
+    "dedupe_people": {
+        *("alerts", "deadline", "default_args", "events", "pages", "pipeline", "retention", "retraining", "table_task"),
+    },
 }
 
 

@@ -169,8 +169,8 @@ def settled(live: Live, post: Post, run_id: str, *events: str) -> None:
 
 def test_a_run_that_ends_well_is_one_mail(live: Live, post: Post, yesterday: str) -> None:
     settled(live, post, yesterday, "done")
-    assert list((live.reports / "outbox").iterdir()) == []
-    assert list((live.reports / "tries").iterdir()) == []
+    assert live.people("SELECT subject FROM mails") == []
+    assert live.people("SELECT facts FROM tries") == []
 
 
 def test_other_dags_are_told_the_numbers(live: Live, yesterday: str) -> None:
@@ -214,20 +214,20 @@ def test_a_failed_run_is_one_mail_and_can_be_cleared_before_its_deadline(
     with post.hanging():
         live.api(f"/api/v2/dags/{DAG}/dagRuns/{run_id}/clear", {"dry_run": False})
         live.wait(lambda: live.state(run_id) == "success", PATIENCE)
-        (kept,) = live.wait(lambda: list((live.reports / "outbox").glob("*.json")), PATIENCE)
-        assert run_id in kept.read_text()
+        ((kept,),) = live.wait(lambda: live.people("SELECT message FROM mails"), PATIENCE)
+        assert run_id in kept
 
 
 def test_what_a_mail_server_did_not_take_goes_out_with_the_next_mail(live: Live, post: Post, yesterday: str) -> None:
     """After a server that hung, above, one that is down."""
     with post.down():
         live.wait_for(live.trigger("while_down", source=str(live.incoming / "missing.csv")), "failed")
-        live.wait(lambda: len(list((live.reports / "outbox").glob("*.json"))) == 2, PATIENCE)
+        live.wait(lambda: live.people("SELECT count(*) FROM mails") == [(2,)], PATIENCE)
     live.wait_for(live.trigger("when_up", source=str(live.incoming / "missing.csv")), "failed")
     settled(live, post, "when_up", "ingest failed")
     settled(live, post, "while_down", "ingest failed")
     settled(live, post, "no_file_yet", "ingest failed", "done")
-    assert list((live.reports / "outbox").iterdir()) == []
+    assert live.people("SELECT subject FROM mails") == []
 
 
 def kill(live: Live, run_id: str, task_id: str) -> None:
@@ -235,8 +235,7 @@ def kill(live: Live, run_id: str, task_id: str) -> None:
     pid = live.wait_for_task(run_id, task_id)
     query = "SELECT id, try_number FROM task_instance WHERE run_id = %s AND task_id = %s"
     ((ti_id, try_number),) = live.metadata(query, run_id, task_id)
-    note = live.reports / "tries" / f"{ti_id}-{try_number}.json"
-    live.wait(note.exists, PATIENCE)
+    live.wait(lambda: live.people("SELECT FROM tries WHERE note = %s", f"{ti_id}-{try_number}"), PATIENCE)
     os.kill(pid, signal.SIGKILL)
 
 

@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from common import settings
 from common.alerts import outbox
-from common.alerts.smtp import mail_server
 from common.alerts.tries import forget_note, leave_note, note_of, take_note, untaken_notes
 from common.errors import DedupePeopleError
 from common.mail import Mail
 from common.pages.links import base_url, report_page, review_page, run_page
 from common.report.paths import report_paths
+from common.storage import SharedPath
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from airflow.sdk import DAG
 
-KILLED = "ended without a word: killed, or out of memory"
+KILLED = "ended without a word: killed, out of memory, or cut off from the people database"
 
 
 def without_deadline_in_tests(dag: "DAG") -> "DAG":
@@ -47,16 +45,21 @@ def without_deadline_in_tests(dag: "DAG") -> "DAG":
 
 def note_try(context: Mapping[str, Any]) -> None:
     """Task callback: a try begins. The note of an earlier try that is still there means that it was killed."""
-    facts = _task_facts(context)
-    for note, noted in untaken_notes(facts["DAG"], facts["run"]):
-        if noted["task"] == facts["task"]:
-            _tell_of_try(note, noted | {"reason": KILLED}, "is retried")
-    leave_note(context["ti"], facts)
+    _tell_of_killed_tries(context)
+    leave_note(context["ti"], _task_facts(context))
 
 
 def forget_try(context: Mapping[str, Any]) -> None:
-    """Task callback: a try has ended well."""
+    """Task callback: a try has ended well. Of an earlier one nobody could be told, perhaps, when this one began."""
     forget_note(context["ti"])
+    _tell_of_killed_tries(context)
+
+
+def _tell_of_killed_tries(context: Mapping[str, Any]) -> None:
+    facts = _task_facts(context)
+    for note, noted in untaken_notes(facts["DAG"], facts["run"]):
+        if noted["task"] == facts["task"] and note != note_of(context["ti"]):
+            _tell_of_try(note, noted | {"reason": KILLED}, "is retried")
 
 
 def mail_failure(context: Mapping[str, Any]) -> None:
@@ -99,7 +102,8 @@ def watch_task_sla(context: Mapping[str, Any]) -> None:
     """Task callback: starts a timer that mails when the task overruns its SLA; it ends with the process."""
     facts = _task_facts(context) | {"reason": f"still running after {settings.TASK_SLA}"}
     alert = _alert(f"{facts['task']} missed its SLA", facts)
-    timer = threading.Timer(settings.TASK_SLA.total_seconds(), outbox.put, (alert, mail_server()))
+    servers = outbox.servers_for_another_thread()
+    timer = threading.Timer(settings.TASK_SLA.total_seconds(), outbox.put, (alert, servers))
     timer.daemon = True
     timer.start()
 
@@ -108,20 +112,29 @@ def mail_report(context: Mapping[str, Any]) -> None:
     """Task callback of `report`: the run is done; the page of the report is attached, and linked to."""
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
     paths = report_paths(run_id)
-    mail = Mail.from_dict(json.loads(paths.mail.read_text(encoding="utf-8")))
+    mail = Mail.from_dict(json.loads(paths.mail.read_bytes()))
     mail = replace(mail, subject=f"[{dag_id}] {mail.subject}")
     mail = replace(mail, link=_link("Open the report", base_url() + report_page(dag_id, run_id)))
     mail = replace(mail, facts={**(mail.facts or {}), "review": base_url() + review_page(dag_id, run_id)})
-    if paths.html.exists() and paths.html.stat().st_size <= settings.MAX_ATTACHED:
-        mail = replace(mail, attachments={paths.html.name: paths.html.read_text(encoding="utf-8")})
+    page = _read(paths.html)
+    if page is not None and len(page) <= settings.MAX_ATTACHED:
+        mail = replace(mail, attachments={paths.html.name: page.decode()})
     outbox.put(mail)
+
+
+def _read(path: SharedPath) -> bytes | None:
+    try:
+        content: bytes = path.read_bytes()
+        return content
+    except FileNotFoundError:
+        return None
 
 
 def _tell_of_task(context: Mapping[str, Any], event: str) -> None:
     _tell_of_try(note_of(context["ti"]), _task_facts(context) | {"reason": _reason(context.get("exception"))}, event)
 
 
-def _tell_of_try(note: "Path", facts: Mapping[str, str], event: str) -> None:
+def _tell_of_try(note: str, facts: Mapping[str, str], event: str) -> None:
     """Mail, unless somebody else has told of this try."""
     if take_note(note):
         outbox.put(_alert(f"{facts['task']} {event}", facts))

@@ -1,36 +1,38 @@
-"""The outbox: a mail is written down first and deleted once a server took it, so it outlives a server that is down.
+"""The outbox: a mail is stored first and deleted once a server took it, so it outlives a server that is down.
 
-Whoever puts a mail into the outbox delivers whatever is due in it. Two things can go wrong:
+It is a table of the people database, since callbacks run on several machines. Whoever puts a mail into it delivers
+whatever is due. Three things can go wrong:
 
-- No server can be reached. Every mail waits, and goes out with the next one. Those that have waited for `MAIL_KEPT` are
-  given up, one with each new mail.
+- No mail server can be reached. Every mail waits, and goes out with the next one. What has waited for `MAIL_KEPT` is
+  given up.
 - The server refuses one mail, or breaks off while it is sent. That mail alone is tried again later, after a pause that
-  grows fourfold with each of its `MAIL_TRIES` tries.
+  grows fourfold with each of its `MAIL_TRIES` tries, and then given up.
+- The people database cannot be reached. The mail is sent at once, and lost if that fails too.
 
-A mail that has come to its end moves to the folder `dead/` with the last error, and the next reports name it.
+What was given up stays, with its last error: the next reports name it, and `dev/upkeep mail` sends it again.
 """
 
 import email
-import fcntl
-import json
 import logging
-import os
 import time
 import uuid
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from email.message import EmailMessage, Message
 from email.utils import formatdate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from common import settings
-from common.alerts.files import write_json
+from common.alerts import left_behind
+from common.alerts.one_line import one_line
 from common.alerts.smtp import mail_server
+from common.errors import PeopleDbUnreachable
 from common.mail import SEVEN_BIT, Mail
 
 if TYPE_CHECKING:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    from common.people_db import Connect, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -45,97 +47,146 @@ class _NoServerError(Exception):
     """No connection to a mail server: no mail can be delivered now."""
 
 
-def put(mail: Mail, smtp: "SmtpHook | None" = None) -> None:
+@dataclass(frozen=True)
+class Servers:
+    """How to reach the mail server and the people database; None: as Airflow says when it is asked."""
+
+    mail: "SmtpHook"
+    people_db: "Connect | None" = None
+
+
+def servers_for_another_thread() -> Servers:
+    """Both servers, asked for now: a task's talk with Airflow is not made for two threads."""
+    from common import people_db
+
+    try:
+        return Servers(mail_server(), people_db.connector())
+    except Exception as error:
+        log.error("if this has to be told, it will be by mail alone: %s", one_line(error))
+        return Servers(mail_server(), _unreachable)
+
+
+def _unreachable() -> "Transaction":
+    raise PeopleDbUnreachable("it did not answer when the task began")
+
+
+def put(mail: Mail, servers: Servers | None = None) -> None:
     """Put a mail into the outbox and deliver what is due there. A mail that cannot be sent never fails a task.
 
     Args:
         mail: what to send.
-        smtp: the server, where it has to be asked for on another thread.
+        servers: where they have to be asked for by another thread.
     """
-    name = f"{time.time_ns()}-{uuid.uuid4()}"  # mails are delivered in the order of their names
-    message = _addressed(mail, name)
-    smtp = smtp or mail_server()
+    from common import people_db
+
+    servers = servers or Servers(mail_server())
+    name = f"{time.time_ns()}-{uuid.uuid4()}"
+    message = addressed(mail, name)
     try:
-        write_json(settings.OUTBOX_DIR / f"{name}.json", _kept(message))
-    except OSError as error:
-        log.error("the outbox %s cannot be written, so this mail is sent at once: %s", settings.OUTBOX_DIR, error)
+        if servers.people_db is None:
+            left_behind.take_over()
+        with people_db.transaction(connect=servers.people_db) as connection:
+            people_db.put_mail(connection, name, message["Subject"], message.as_string())
+    except Exception as error:
+        log.error("this mail is sent at once, without the people database: %s", one_line(error))
         try:
-            _send(message, smtp)
+            _send(message, servers.mail)
         except Exception as refusal:
-            log.error("mail lost: %s (%s)", message["Subject"], _one_line(refusal))
+            log.error("mail lost: %s (%s)", message["Subject"], _said(refusal))
         return
     try:
-        deliver(smtp)
+        deliver(servers)
     except _NoServerError as error:
-        waiting = len(list(settings.OUTBOX_DIR.glob("*.json")))
-        log.warning("no mail server: %d mails wait in %s (%s)", waiting, settings.OUTBOX_DIR, error)
+        log.warning("no mail server, mails wait for one: %s", error)
     except Exception as error:
-        log.error("mails in %s could not be delivered: %s", settings.OUTBOX_DIR, _one_line(error))
+        log.error("mails could not be delivered: %s", one_line(error))
 
 
-def deliver(smtp: "SmtpHook") -> None:
-    """Send every mail that is due, oldest first, each by one process at a time.
+def deliver(servers: Servers) -> int:
+    """Send every mail that is due, oldest first, each by one process at a time; returns how many were taken.
 
     Raises:
         _NoServerError: no connection; every mail stays, but for those that have waited too long.
+        PeopleDbUnreachable, PeopleDbError: the people database does not say what is due.
     """
-    give_up = time.monotonic() + PATIENCE
-    for path in sorted(settings.OUTBOX_DIR.glob("*.json")):
-        if time.monotonic() > give_up:
-            return
-        try:
-            with path.open(encoding="utf-8", errors="surrogateescape") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    _deliver_one(path, file.read(), smtp)
-        except (FileNotFoundError, BlockingIOError):
-            continue  # another process has just sent it, or is sending it
-        except OSError as error:
-            log.error("mail %s cannot be handled and stays where it is: %s", path, error)
+    from common import people_db
+
+    give_up, last, taken = time.monotonic() + PATIENCE, 0, 0
+    while time.monotonic() < give_up:
+        missing: _NoServerError | None = None
+        with people_db.transaction(connect=servers.people_db) as connection:
+            waiting = people_db.next_mail(connection, last)
+            if waiting is None:
+                break
+            last = waiting.mail_id
+            try:
+                _send(email.message_from_string(waiting.message, policy=SEVEN_BIT), servers.mail)
+                people_db.delete_mail(connection, waiting.mail_id)
+                taken += 1
+            except _NoServerError as error:
+                missing = error
+                kept = settings.MAIL_KEPT
+                people_db.give_up_mails(connection, kept, f"no mail server in all of {kept.days} days: {error}")
+            except Exception as error:
+                pause = settings.MAIL_PAUSE * 4**waiting.tries if waiting.tries + 1 < settings.MAIL_TRIES else None
+                people_db.refuse_mail(connection, waiting.mail_id, _said(error), pause)
+                log.warning("mail %s not delivered: %s", waiting.subject, _said(error))
+        if missing:
+            raise missing
+    return taken
 
 
 def undelivered() -> list[str]:
     """The latest mails that a server refused or nobody took in time, in one line each."""
-    lines = []
-    for path in sorted(settings.OUTBOX_DIR.glob("**/*.json"), reverse=True):
-        with suppress(OSError, ValueError, KeyError):
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            if error := kept.get("last_error"):
-                fate = "given up" if path.parent.name == "dead" else "waiting"
-                lines.append(f"{kept['subject']}: {fate}, tries: {kept['tries']}, last error: {error}")
-    return lines[:SHOWN]
+    from common import people_db
+
+    with people_db.transaction() as connection:
+        mails = [mail for mail in people_db.stored_mails(connection) if mail.last_error]
+    return [
+        f"{mail.subject}: {'given up' if mail.given_up else 'waiting'}, tries: {mail.tries}, "
+        f"last error: {mail.last_error}"
+        for mail in mails[:SHOWN]
+    ]
 
 
-def _deliver_one(path: Path, text: str, smtp: "SmtpHook") -> None:
+def listed() -> str:
+    """All mails that have not been delivered, in a line each, for whoever looks after them."""
+    from common import people_db
+
+    left_behind.take_over()
+    with people_db.transaction() as connection:
+        mails = people_db.stored_mails(connection)
+    if not mails:
+        return "no mail waits"
+    return "\n".join(
+        f"{mail.mail_id}  {mail.subject}: "
+        + ("given up" if mail.given_up else f"due at {mail.not_before:%Y-%m-%d %H:%M %Z}")
+        + f", tries: {mail.tries}"
+        + (f", last error: {mail.last_error}" if mail.last_error else "")
+        for mail in mails
+    )
+
+
+def send_again(mail_ids: list[int]) -> str:
+    """Send mails now, given up or not; all of them if none are named. Returns what became of it.
+
+    Raises:
+        PeopleDbUnreachable, PeopleDbError: the people database does not answer, or there is no such mail.
+    """
+    from common import people_db
+    from common.errors import PeopleDbError
+
+    left_behind.take_over()
+    with people_db.transaction() as connection:
+        known = {mail.mail_id for mail in people_db.stored_mails(connection)}
+        if unknown := sorted(set(mail_ids) - known):
+            raise PeopleDbError(f"there is no mail {', '.join(map(str, unknown))}")
+        people_db.send_again(connection, mail_ids or sorted(known))
     try:
-        kept = json.loads(text)
-        if "facts" in kept:
-            kept = _of_earlier_version(kept, path)
-        message = email.message_from_string(kept["message"], policy=SEVEN_BIT)
-        tries, since, not_before = (float(kept[name]) for name in ("tries", "since", "not_before"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # Nobody can send what cannot be read; it is kept as it is, under the note of what is wrong with it.
-        kept = {"subject": path.name, "tries": 0, "unreadable": text}
-        _end(path, kept, f"it cannot be read: {_one_line(error)}")
-        return
-    now = time.time()
-    if not_before > now:
-        return
-    try:
-        _send(message, smtp)
-        path.unlink()
+        taken = f"{deliver(Servers(mail_server()))} mails sent"
     except _NoServerError as error:
-        if since < now - settings.MAIL_KEPT.total_seconds():
-            _end(path, kept, f"no mail server in all of {settings.MAIL_KEPT.days} days: {error}")
-        raise
-    except Exception as error:
-        pause = settings.MAIL_PAUSE.total_seconds() * 4**tries
-        kept |= {"tries": int(tries) + 1, "not_before": now + pause}
-        if kept["tries"] >= settings.MAIL_TRIES:
-            _end(path, kept, _one_line(error))
-            return
-        log.warning("mail %s not delivered, to be tried again: %s", message["Subject"], _one_line(error))
-        write_json(path, kept | {"last_error": _one_line(error)})
+        taken = f"no mail server: {error}"
+    return f"{taken}\n{listed()}"
 
 
 def _send(message: Message, smtp: "SmtpHook") -> None:
@@ -151,7 +202,7 @@ def _send(message: Message, smtp: "SmtpHook") -> None:
     except Exception as error:
         with suppress(Exception):  # there may be a connection that could not be logged in to
             cast(Any, smtp)._smtp_client.close()
-        raise _NoServerError(_one_line(error)) from None
+        raise _NoServerError(_said(error)) from None
     with smtp:
         # The hook's own method makes mails of a single part, and tries again for minutes.
         refused = cast(Any, smtp)._smtp_client.send_message(message)
@@ -159,14 +210,8 @@ def _send(message: Message, smtp: "SmtpHook") -> None:
         log.warning("mail %s was taken, but not for everybody: %s", message["Subject"], refused)
 
 
-def _end(path: Path, kept: Mapping[str, Any], error: str) -> None:
-    """Move a mail to the dead ones."""
-    log.error("mail given up, kept in %s: %s", path.parent / "dead", error)
-    write_json(path.parent / "dead" / path.name, {**kept, "last_error": error})
-    path.unlink()
-
-
-def _addressed(mail: Mail, name: str) -> EmailMessage:
+def addressed(mail: Mail, name: str) -> EmailMessage:
+    """The mail as it is sent; `name` tells it from all others."""
     message = mail.message()
     message["From"] = settings.MAIL_FROM
     message["To"] = ", ".join(settings.MAIL_TO)
@@ -175,18 +220,6 @@ def _addressed(mail: Mail, name: str) -> EmailMessage:
     return message
 
 
-def _kept(message: EmailMessage) -> dict[str, Any]:
-    """What the file of a mail holds; times are seconds since 1970."""
-    text = message.as_string()
-    return {"subject": message["Subject"], "since": time.time(), "tries": 0, "not_before": 0.0, "message": text}
-
-
-def _of_earlier_version(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """What the file of a mail holds, where an earlier version of this project has left one there."""
-    pages = {Path(page).name: Path(page).read_text("utf-8") for page in content["attachments"] if Path(page).exists()}
-    mail = Mail(content["subject"], headline=content["subject"], facts=content["facts"], attachments=pages)
-    return _kept(_addressed(mail, path.stem))
-
-
-def _one_line(error: BaseException) -> str:
+def _said(error: BaseException) -> str:
+    """What a mail server said."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -38,6 +38,8 @@ class QuarantineReason(StrEnum):
     """First and last name are both missing after standardising."""
     TOO_COMMON = "TOO_COMMON"
     """More candidates come near than anybody could choose among, as with placeholders; see `batch.mark_too_common`."""
+    ERASED = "ERASED"
+    """The record is of somebody who was erased and is kept out: nothing of it is kept."""
 
 
 def raw_json(fields: Mapping[str, object]) -> str:
@@ -117,11 +119,13 @@ def usable(records: pa.Table) -> pa.Table:
 
 
 def quarantined(standardised: pa.Table) -> pa.Table:
-    """The rows for the table `quarantine`: record_key, source_key, reason, raw (JSON text), all strings."""
+    """The rows for the table `quarantine`: record_key, source_key, reason, raw (JSON text or null), all strings."""
     rows = standardised.filter(pc.is_valid(standardised["quarantine_reason"]))
     raws = [
-        row["raw"] if row["raw"] is not None else raw_json({name: row[name] for name in _FIELDS})
-        for row in rows.select([*_FIELDS, "raw"]).to_pylist()
+        row["raw"]
+        if row["raw"] is not None or row["quarantine_reason"] == QuarantineReason.ERASED
+        else raw_json({name: row[name] for name in _FIELDS})
+        for row in rows.select([*_FIELDS, "raw", "quarantine_reason"]).to_pylist()
     ]
     return pa.table(
         {
@@ -131,3 +135,23 @@ def quarantined(standardised: pa.Table) -> pa.Table:
             "raw": pa.array(raws, pa.string()),
         }
     )
+
+
+def without(standardised: pa.Table, kept_out: Mapping[str, str]) -> pa.Table:
+    """A standardised batch in which nothing is left of records of people who are kept out, but that they were there.
+
+    Args:
+        standardised: the batch.
+        kept_out: by the record key of those records, the key that stands in its place.
+    """
+    if not kept_out:
+        return standardised
+    keys = standardised["record_key"].to_pylist()
+    gone = pa.array([key in kept_out for key in keys], pa.bool_())
+    columns: dict[str, pa.ChunkedArray] = {}
+    for field in standardised.schema:
+        columns[field.name] = pc.if_else(gone, pa.scalar(None, field.type), standardised[field.name])
+    columns["record_key"] = pa.array([kept_out.get(key, key) for key in keys], pa.string())
+    reasons = standardised["quarantine_reason"]
+    columns["quarantine_reason"] = pc.if_else(gone, pa.scalar(QuarantineReason.ERASED.value), reasons)
+    return pa.table(columns, metadata=standardised.schema.metadata)

@@ -41,15 +41,18 @@ def make_app() -> "FastAPI":
 
     @app.get("/report", dependencies=[may_read_runs])
     def report(run_id: str, dag_id: str = DAG_ID) -> HTMLResponse:
-        """The report of a run, as it lies in the folder of reports."""
+        """The report of a run, as it lies where reports lie."""
         page = report_paths(run_id).html
         if dag_id != DAG_ID:
             message = f"Only runs of {DAG_ID} have a report here."
             return HTMLResponse(_NOTHING.format(title="No report", text=message), 404, REPORT_HEADERS)
-        if not page.exists():
-            message = "This run has no report yet: its last task but one, <em>report</em>, writes it."
+        try:
+            return HTMLResponse(page.read_bytes(), headers=REPORT_HEADERS)
+        except FileNotFoundError:
+            message = (
+                "This run has no report yet: its last task but one, <em>report</em>, writes it. Or its time is over."
+            )
             return HTMLResponse(_NOTHING.format(title="No report", text=message), 404, REPORT_HEADERS)
-        return HTMLResponse(page.read_text(encoding="utf-8"), headers=REPORT_HEADERS)
 
     return app
 

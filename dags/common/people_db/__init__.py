@@ -8,8 +8,11 @@
     judgements   what people said about decisions, and who is never the same
     review       who is asked which open question, and what was answered
     questions    records that wait for one answer
-    erasure      every trace of a person
+    erasure      every trace of a person, and who must not come back
+    retention    what is removed after its time
     models       the champion and those before it
+    mails        what waits for a mail server
+    tries        which tries of tasks have begun, and of which somebody was told
 
 It reads and writes, and knows nothing of how records are compared: `pipeline` does that, inside of a transaction that
 `writing` hands it. Functions that take no `connection` are a transaction each.
@@ -33,7 +36,7 @@ from common.people_db.batches import (
     undo_batch,
     write_batch,
 )
-from common.people_db.connection import Transaction, transaction, writing
+from common.people_db.connection import Connect, Transaction, connector, transaction, writing
 from common.people_db.contents import (
     seen_contents,
     seen_keys,
@@ -43,8 +46,19 @@ from common.people_db.contents import (
     unstandardised_decisions,
     unstandardised_people,
 )
-from common.people_db.erasure import Erased, erase_person, people_of_key
+from common.people_db.erasure import Erased, Fields, Traces, Whom, erase, kept_out, traces, whom
 from common.people_db.judgements import dissent, judge, judge_pair, judged_pairs, people_apart, split, take_back
+from common.people_db.mails import (
+    StoredMail,
+    delete_mail,
+    forget_mails,
+    give_up_mails,
+    next_mail,
+    put_mail,
+    refuse_mail,
+    send_again,
+    stored_mails,
+)
 from common.people_db.models import (
     answer_promotion,
     ask_for_promotion,
@@ -71,6 +85,13 @@ from common.people_db.people import (
     snapshot,
 )
 from common.people_db.questions import Compared, answer_question, compared, record_of
+from common.people_db.retention import (
+    erased_files,
+    forget_erased_files,
+    note_erased_files,
+    remove_fields,
+    remove_raw_rows,
+)
 from common.people_db.review import (
     Answer,
     Asked,
@@ -98,6 +119,7 @@ from common.people_db.review import (
     waiting_beside,
     waiting_in,
 )
+from common.people_db.tries import forget_note, forget_notes, leave_note, take_note, untaken_notes
 from common.run_report import SWEEP
 
 __all__ = [
@@ -109,13 +131,18 @@ __all__ = [
     "Asked",
     "Batch",
     "Compared",
+    "Connect",
     "Erased",
+    "Fields",
     "QuestionKey",
     "Reviewer",
     "Said",
     "Shard",
     "Spelling",
+    "StoredMail",
+    "Traces",
     "Transaction",
+    "Whom",
     "answer_of",
     "answer_promotion",
     "answer_question",
@@ -129,45 +156,61 @@ __all__ = [
     "claim",
     "claim_next",
     "compared",
+    "connector",
     "count_people",
     "count_relatives",
     "decided_key",
     "deciding_model",
+    "delete_mail",
     "dissent",
-    "erase_person",
+    "erase",
+    "erased_files",
+    "forget_erased_files",
+    "forget_mails",
+    "forget_note",
+    "forget_notes",
+    "give_up_mails",
     "history",
     "is_empty",
     "judge",
     "judge_pair",
     "judged_pairs",
+    "kept_out",
     "last_canaries",
     "last_training",
     "latest_records",
+    "leave_note",
     "loaded_batch",
     "loaded_files",
     "mark_duplicates",
     "marked_rows",
     "model_results",
+    "next_mail",
+    "note_erased_files",
     "note_files",
     "open_keys",
     "people_apart",
     "people_as_records",
-    "people_of_key",
     "plan_shards",
     "progress",
     "promote_stored",
     "promotions",
+    "put_mail",
     "quarantine_counts",
     "question",
     "read_people",
     "recent_decisions",
     "record_of",
+    "refuse_mail",
     "release",
+    "remove_fields",
+    "remove_raw_rows",
     "review_work",
     "said_about",
     "sample_people",
     "seen_contents",
     "seen_keys",
+    "send_again",
     "skip",
     "snapshot",
     "spellings",
@@ -178,14 +221,19 @@ __all__ = [
     "store_challenger",
     "store_contents",
     "store_standardised",
+    "stored_mails",
     "stored_report",
     "take_back",
+    "take_note",
+    "traces",
     "transaction",
     "undo_batch",
     "unstandardised_decisions",
     "unstandardised_people",
+    "untaken_notes",
     "waiting_beside",
     "waiting_in",
+    "whom",
     "write_batch",
     "writing",
 ]

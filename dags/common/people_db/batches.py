@@ -138,10 +138,10 @@ def write_batch(
         _write_spellings(connection, batch.batch_id, good, decisions)
     with (
         connection.cursor() as cursor,
-        cursor.copy("COPY quarantine (batch_id, record_key, source_key, reason, raw) FROM STDIN") as copy,
+        cursor.copy("COPY quarantine (batch_id, system, record_key, source_key, reason, raw) FROM STDIN") as copy,
     ):
         for row in rows_of(bad):
-            copy.write_row((batch.batch_id, *row))
+            copy.write_row((batch.batch_id, batch.system, *row))
     return numbers
 
 

@@ -6,9 +6,10 @@ SQL is fixed text, values are bound, and the schema's name is bound too, as the 
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 import psycopg
@@ -33,13 +34,29 @@ _WRONG_SETTINGS = re.compile(
 )
 
 
+Connect = Callable[[], Transaction]
+"""Opens a connection to the people database."""
+
+
+def connector() -> Connect:
+    """Opens connections to where ``people_db`` leads now, for another thread too: it asks Airflow for nothing any more.
+
+    Raises:
+        PeopleDbUnreachable, PeopleDbError: as `transaction`.
+    """
+    with transaction() as connection:
+        uri = make_conninfo(connection.info.dsn, password=connection.info.password or None)
+    return partial(psycopg.connect, uri)
+
+
 @contextmanager
-def transaction(patience: timedelta | None = None) -> Iterator[Transaction]:
+def transaction(patience: timedelta | None = None, connect: Connect | None = None) -> Iterator[Transaction]:
     """One transaction with the search path set and all migrations applied.
 
     Args:
         patience: how long to wait for those who hold a lock, such as a migration that goes on; as long as it takes
             unless given.
+        connect: opens the connection, where Airflow must not be asked for it.
 
     Raises:
         PeopleDbUnreachable: no connection, it was lost, or somebody has held a lock for longer than that.
@@ -47,7 +64,7 @@ def transaction(patience: timedelta | None = None) -> Iterator[Transaction]:
             database refused for another reason.
     """
     try:
-        connection = _connect()
+        connection = (connect or _connect)()
     except psycopg.OperationalError as error:
         reason = _one_line(error)
         kind = PeopleDbError if _WRONG_SETTINGS.search(reason) else PeopleDbUnreachable
@@ -107,7 +124,7 @@ def writing(patience: timedelta | None = None) -> Iterator[Transaction]:
     """
     with transaction(patience) as connection:
         connection.execute("SELECT set_config('lock_timeout', %s, true)", [_milliseconds(patience or LOCK_TIMEOUT)])
-        connection.execute("LOCK TABLE people IN SHARE ROW EXCLUSIVE MODE")
+        connection.execute("SELECT lock_people()")
         yield connection
 
 

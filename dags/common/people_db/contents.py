@@ -75,7 +75,8 @@ def unstandardised_decisions(connection: Transaction) -> pa.Table:
     rows = connection.execute(
         """
         SELECT batch_id, record_key, first_name, last_name, address FROM decisions
-        WHERE content_version IS NULL OR content_version < %(version)s OR content_version > %(version)s
+        WHERE (content_version IS NULL OR content_version < %(version)s OR content_version > %(version)s)
+          AND num_nonnulls(first_name, last_name, address) > 0 -- else they were removed; what was made of them stays
         LIMIT %(page)s FOR UPDATE
         """,
         {"version": STANDARDISER_VERSION, "page": _PAGE},

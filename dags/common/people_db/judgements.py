@@ -13,6 +13,11 @@ from common.people_db.connection import RECORD, Transaction, as_table, transacti
 from common.people_db.people import insert_people
 from common.run_report import SWEEP
 
+FIELDS_REMOVED = (
+    "can be judged no more: the days are over for which its fields are kept (DEDUPE_KEEP_FIELDS_DAYS), so there is "
+    "nothing to show, to learn from or to insert"
+)
+
 
 def judge(
     connection: Transaction, batch_id: str, record_key: str, person_id: int | None, judged_by: str | None = None
@@ -37,17 +42,20 @@ def judge(
     """
     row = connection.execute(
         """
-        SELECT d.decision, d.person_id FROM decisions AS d JOIN batches AS b USING (batch_id)
+        SELECT d.decision, d.person_id, num_nonnulls(d.first_name, d.last_name, d.address) = 0
+        FROM decisions AS d JOIN batches AS b USING (batch_id)
         WHERE d.batch_id = %s AND d.record_key = %s AND b.source <> %s
         """,
         [batch_id, record_key, SWEEP],
     ).fetchone()
     if row is None:
         raise PeopleDbError(f"no decision of a loaded batch {batch_id} about a record {record_key}")
-    before, matched = row
+    before, matched, fields_removed = row
     after = Decision.NEW if person_id is None else Decision.DUPLICATE
     if before == after and person_id in (None, matched):
         return int(matched)
+    if fields_removed:
+        raise PeopleDbError(f"record {record_key} {FIELDS_REMOVED}")
     judged = matched if person_id is None else person_id
     _store_judgement(connection, (batch_id, record_key), judged, judged_by, is_match=person_id is not None)
     new_person = _insert_judged(connection, batch_id, record_key) if person_id is None else person_id
@@ -250,7 +258,8 @@ def take_back(connection: Transaction, judged_by: str) -> tuple[str, str] | None
         SELECT j.judgement_id, batch_id, record_key, d.decision, source = %s,
                EXISTS (SELECT FROM judgements AS later
                        WHERE (later.batch_id, later.record_key) = (j.batch_id, j.record_key)
-                         AND later.judgement_id > j.judgement_id AND NOT later.dissents)
+                         AND later.judgement_id > j.judgement_id AND NOT later.dissents),
+               num_nonnulls(d.first_name, d.last_name, d.address) = 0
         FROM judgements AS j JOIN decisions AS d USING (batch_id, record_key) JOIN batches USING (batch_id), last
         WHERE j.judgement_id = last.judgement_id
            OR j.question_id = last.question_id AND j.judged_by = %s AND j.decision_before->>'decision' = 'REVIEW'
@@ -259,7 +268,9 @@ def take_back(connection: Transaction, judged_by: str) -> tuple[str, str] | None
         [judged_by, SWEEP, judged_by],
     ).fetchall()
     # The latest first: the first judgement may have inserted somebody.
-    for judgement_id, batch_id, record_key, now, is_pair, judged_since in rows:
+    for judgement_id, batch_id, record_key, now, is_pair, judged_since, fields_removed in rows:
+        if fields_removed:
+            raise PeopleDbError(f"record {record_key} {FIELDS_REMOVED}")
         if judged_since:
             raise PeopleDbError(f"somebody else has judged record {record_key} since")
         if is_pair:

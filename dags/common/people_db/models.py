@@ -56,7 +56,7 @@ def _store_model(
 
 def _one_at_a_time(connection: Transaction) -> None:
     """Let other promotions wait until this transaction ends: there is one champion."""
-    connection.execute("LOCK TABLE models IN SHARE ROW EXCLUSIVE MODE")
+    connection.execute("SELECT lock_models()")
 
 
 def _promote(connection: Transaction, version: str, run_id: str) -> None:

@@ -223,12 +223,16 @@ def question(connection: Transaction, key: QuestionKey) -> dict[str, Any]:
                    (SELECT coalesce(p.duplicate_of, p.person_id) FROM people AS p
                     WHERE p.person_id = CASE b.source WHEN %s THEN d.source_key::bigint END) AS own_person_id,
                    b.source, b.run_id, b.loaded_at, m.accept_at, m.review_at,
-                   CASE WHEN o.record_key IS NOT NULL AND b.source <> %s
+                   CASE WHEN num_nonnulls(o.first_name, o.last_name, o.address) > 0 AND b.source <> %s
                         THEN jsonb_build_object('first_name', o.first_name, 'last_name', o.last_name,
-                                                'address', o.address) END AS compared
+                                                'address', o.address)
+                        WHEN so.record_key IS NOT NULL -- its fields were removed
+                        THEN jsonb_build_object('first_name', so.first_name_std, 'last_name', so.last_name_std,
+                                                'address', so.address_std) END AS compared
             FROM decisions AS d JOIN batches AS b USING (batch_id)
             LEFT JOIN decisions AS o ON (o.batch_id, o.record_key) = (coalesce(d.via_batch_id, d.batch_id),
                                                                       coalesce(d.via_record_key, d.matched_record_key))
+            LEFT JOIN spellings AS so ON (so.batch_id, so.record_key) = (o.batch_id, o.record_key)
             LEFT JOIN (SELECT (content->>'accept_at')::float8 AS accept_at, (content->>'review_at')::float8 AS review_at
                        FROM models WHERE champion) AS m ON true
             WHERE (d.batch_id, d.record_key) = (%s, %s)
@@ -291,9 +295,10 @@ def spellings(connection: Transaction, person_ids: Sequence[int]) -> dict[int, l
                    p.record_key, b.source, coalesce(b.loaded_at, p.inserted_at) AS seen_at, false AS is_record
             FROM rows_of_people AS p LEFT JOIN batches AS b USING (batch_id)
             UNION ALL
-            SELECT p.stands_for, true, d.first_name, d.last_name, d.address, d.batch_id, d.record_key, b.source,
+            SELECT p.stands_for, true, f.first_name, f.last_name, f.address, d.batch_id, d.record_key, b.source,
                    b.loaded_at, true
             FROM decisions AS d JOIN batches AS b USING (batch_id) JOIN rows_of_people AS p USING (person_id)
+            JOIN fields_or_spelling AS f ON (f.batch_id, f.record_key) = (d.batch_id, d.record_key)
             WHERE d.decision = 'DUPLICATE' AND b.source <> 'people'
         ), distinct_spellings AS (
             SELECT DISTINCT ON (stands_for, first_name, last_name, address) *
@@ -497,9 +502,10 @@ def history(connection: Transaction, person_id: int) -> dict[str, list[dict[str,
     with connection.cursor(row_factory=dict_row) as cursor:
         decisions = cursor.execute(
             """
-            SELECT d.batch_id, d.record_key, d.first_name, d.last_name, d.address, d.decision, d.reason, d.score,
+            SELECT d.batch_id, d.record_key, f.first_name, f.last_name, f.address, d.decision, d.reason, d.score,
                    b.source, b.loaded_at
             FROM decisions AS d JOIN batches AS b USING (batch_id) JOIN people AS p USING (person_id)
+            LEFT JOIN fields_or_spelling AS f ON (f.batch_id, f.record_key) = (d.batch_id, d.record_key)
             WHERE coalesce(p.duplicate_of, p.person_id) = %s
             ORDER BY b.loaded_at DESC, d.record_key LIMIT 200
             """,

@@ -14,19 +14,29 @@ BEGIN
         CREATE ROLE dedupe_upkeep LOGIN IN ROLE dedupe_dag;
     END IF;
 END $$;
+-- What an earlier version of this file has granted and is not needed.
+REVOKE UPDATE ON dedupe.people, dedupe.spellings, dedupe.models FROM dedupe_dag;
 GRANT USAGE ON SCHEMA dedupe TO dedupe_dag;
 GRANT SELECT ON ALL TABLES IN SCHEMA dedupe TO dedupe_dag;
 GRANT INSERT, UPDATE, DELETE ON dedupe.promotions TO dedupe_dag;
 GRANT INSERT ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spellings, dedupe.quarantine, dedupe.canaries,
     dedupe.models, dedupe.loaded_files TO dedupe_dag;
--- Standardised columns and marks of duplicates are written into people; it must be locked, too.
-GRANT UPDATE ON dedupe.people, dedupe.spellings, dedupe.models TO dedupe_dag;
+-- Nobody's name, and no model. What is made of names, and the marks of duplicates, are columns of ours.
+GRANT UPDATE (first_name_std, last_name_std, address_std, generation_std, content_key, std_version, duplicate_of)
+    ON dedupe.people TO dedupe_dag;
+GRANT UPDATE (first_name_std, last_name_std, address_std, generation_std) ON dedupe.spellings TO dedupe_dag;
+GRANT UPDATE (lineage, champion, promoted_by) ON dedupe.models TO dedupe_dag;
 GRANT UPDATE (content_key, content_version) ON dedupe.decisions TO dedupe_dag;
+GRANT DELETE ON dedupe.erased_files TO dedupe_dag;
+GRANT INSERT, UPDATE, DELETE ON dedupe.mails, dedupe.tries TO dedupe_dag;
+GRANT EXECUTE ON FUNCTION dedupe.lock_people(), dedupe.lock_models(), dedupe.remove_fields(text),
+    dedupe.remove_raw_rows(timestamptz) TO dedupe_dag;
 GRANT SELECT, UPDATE ON SEQUENCE dedupe.people_person_id_seq TO dedupe_dag;
 
 GRANT DELETE ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spellings, dedupe.quarantine TO dedupe_upkeep;
-GRANT UPDATE ON dedupe.batches, dedupe.decisions TO dedupe_upkeep;
-GRANT INSERT ON dedupe.spellings, dedupe.apart, dedupe.undone_batches, dedupe.judgements TO dedupe_upkeep;
+GRANT UPDATE ON dedupe.batches, dedupe.decisions, dedupe.spellings TO dedupe_upkeep;
+GRANT INSERT ON dedupe.spellings, dedupe.apart, dedupe.undone_batches, dedupe.judgements, dedupe.kept_out,
+    dedupe.erased_files TO dedupe_upkeep;
 GRANT UPDATE, DELETE ON dedupe.judgements TO dedupe_upkeep;
 GRANT DELETE ON dedupe.apart TO dedupe_upkeep;
 -- Clerical review needs these too: the api-server, which serves its page, connects as this role.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import ReportError
 from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES
+from common.linkage.validation import QuarantineReason
 from common.linkage.verdict import Decision, Reason
 from common.masking import masked
 from common.report.words import QUARANTINE, REASONS
@@ -212,9 +213,10 @@ class Findings:
                 f"{records} for your verdict. The tab Review of this run asks about one after the other; the report "
                 "lists each with its candidate and the command that judges it."
             )
-        if numbers.quarantined:
-            rows = _counted(numbers.quarantined, "row", "rows")
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.quarantine.items())
+        unusable = {reason: count for reason, count in self.quarantine.items() if reason != QuarantineReason.ERASED}
+        if unusable:
+            rows = _counted(sum(unusable.values()), "row", "rows")
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in unusable.items())
             steps.append(
                 f"{rows} could not be used ({reasons}). Table quarantine keeps what arrived; mend it at its source and "
                 "load it again."
@@ -303,7 +305,7 @@ def contributions(row: Row) -> dict[str, float]:
 
 def explained(row: Row) -> str:
     """One decision in one line, masked."""
-    who = _who(row) or "a record without any field"
+    who = _who(row) or "a record without fields (removed after their time)"
     if row["score"] is None:
         return f"{who} is {candidate(row)}"
     why = evidence(row)

@@ -3,20 +3,26 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from common.settings import REPORTS_DIR
+from common import settings, storage
+from common.storage import SharedPath, StoredFile
 
 _SHOWN = 100  # characters of a run id: Airflow allows 250, and most file systems 255 for the whole name
+_KINDS = ("txt", "html", "mail.json")
 
 
 @dataclass(frozen=True)
 class ReportPaths:
     """The files of a report: text for the log, the page, and what the mail says (JSON of a `Mail`)."""
 
-    text: Path
-    html: Path
-    mail: Path
+    text: SharedPath
+    html: SharedPath
+    mail: SharedPath
+
+
+def reports_root() -> SharedPath:
+    """Where all reports lie."""
+    return storage.place(settings.REPORTS_DIR)
 
 
 def report_paths(run_id: str) -> ReportPaths:
@@ -24,4 +30,16 @@ def report_paths(run_id: str) -> ReportPaths:
     # The digest keeps apart what differs only in characters that no file name may have, or behind those shown.
     digest = hashlib.sha256(run_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     stem = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', run_id)[:_SHOWN]}-{digest}"
-    return ReportPaths(*(REPORTS_DIR / f"{stem}.{kind}" for kind in ("txt", "html", "mail.json")))
+    root = reports_root()
+    return ReportPaths(*(root / f"{stem}.{kind}" for kind in _KINDS))
+
+
+def report_files() -> list[StoredFile]:
+    """The files of all reports.
+
+    Raises:
+        OSError: the folder or the store cannot be read.
+    """
+    root = reports_root()
+    ours = re.compile(rf".+-[0-9a-f]{{12}}\.({'|'.join(map(re.escape, _KINDS))})(\.tmp)?")
+    return [file for file in storage.files_below(root) if file.path.parent == root and ours.fullmatch(file.path.name)]

@@ -2,15 +2,15 @@
 
 import textwrap
 from collections.abc import Iterable
-from pathlib import Path
 
 from common.report.findings import Findings
+from common.storage import SharedPath
 
 WIDTH = 80
 QUESTIONS_SHOWN = 10
 
 
-def as_text(findings: Findings, page: Path) -> str:
+def as_text(findings: Findings, page: SharedPath) -> str:
     """The report in lines of at most `WIDTH` characters, but for paths.
 
     Args:

@@ -29,6 +29,7 @@ QUARANTINE: Mapping[str, str] = {
     QuarantineReason.NUL_BYTE: "A field holds a NUL character, which Postgres cannot store.",
     QuarantineReason.NO_NAME: "Neither first nor last name is left after cleaning.",
     QuarantineReason.TOO_COMMON: "So many are like it that nobody could choose: mostly a placeholder, not a name.",
+    QuarantineReason.ERASED: "Somebody who was erased and is kept out; nothing of the record is kept.",
 }
 """By reason code of a row in quarantine."""
 

@@ -1,8 +1,8 @@
 """Writing the report: everything is made first, and each file appears whole."""
 
 import json
-from pathlib import Path
 
+from common import storage
 from common.report.findings import Findings
 from common.report.mail import as_mail
 from common.report.page import as_page
@@ -19,13 +19,6 @@ def write_report(findings: Findings) -> ReportPaths:
         paths.mail: json.dumps(as_mail(findings, plots).to_dict()),
         paths.html: as_page(findings, plots),
     }
-    paths.html.parent.mkdir(parents=True, exist_ok=True)
     for path, content in contents.items():
-        _write(path, content)
+        storage.write(path, content.encode())
     return paths
-
-
-def _write(path: Path, content: str) -> None:
-    unfinished = path.with_suffix(path.suffix + ".tmp")
-    unfinished.write_text(content, encoding="utf-8")
-    unfinished.rename(path)

@@ -63,7 +63,7 @@ ROWS = [
 
 @pytest.fixture(autouse=True)
 def reports_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("common.report.paths.REPORTS_DIR", tmp_path / "reports")
+    monkeypatch.setattr("common.settings.REPORTS_DIR", str(tmp_path / "reports"))
     return tmp_path / "reports"
 
 

@@ -310,16 +310,7 @@ def test_pruning_takes_what_is_old_and_needed_by_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     """Which files XComs refer to is the metadata database's to say: see test_scheduler.py."""
-    root, tries, outbox = tmp_path / "xcom", tmp_path / "tries", tmp_path / "outbox"
-    tries.mkdir()
-    (outbox / "dead").mkdir(parents=True)
-    waiting, dead = outbox / "1.json", outbox / "dead" / "0.json"
-    waiting.touch()
-    dead.touch()
-    monkeypatch.setattr("common.upkeep.OUTBOX_DIR", outbox)
-    monkeypatch.setattr("common.settings.XCOM_ROOT", str(root))
-    monkeypatch.setattr("common.upkeep.XCOM_ROOT", str(root))
-    monkeypatch.setattr("common.upkeep.TRIES_DIR", tries)
+    monkeypatch.setattr("common.settings.XCOM_ROOT", str(tmp_path / "xcom"))
     pushed = [
         ArrowXCom.serialize_value(pa.table({"n": [n]}), dag_id="d", task_id="t", run_id=run)
         for n, run in enumerate(["kept", "kept", "gone"])
@@ -327,21 +318,14 @@ def test_pruning_takes_what_is_old_and_needed_by_no_run(
     kept, cleared, gone = [Path(_path(value)) for value in pushed]
     half = gone.with_name("half.tmp")
     half.write_bytes(b"a killed task")
-    note = tries / "old.told"
-    note.touch()
     monkeypatch.setattr("common.upkeep._referred_files", lambda: {str(kept)})
 
     assert command("prune")[0] == 0
-    assert all(path.exists() for path in (kept, cleared, gone, half, note)), "they are young"
+    assert all(path.exists() for path in (kept, cleared, gone, half)), "they are young"
     assert "3 files" in upkeep.prune(now=time.time() + upkeep.KEEP_FILES + 60)
-    assert [path.exists() for path in (kept, cleared, gone, half, note)] == [True, False, False, False, True]
+    assert [path.exists() for path in (kept, cleared, gone, half)] == [True, False, False, False]
     assert not gone.parent.exists()
-    assert "0 files of batches (0 bytes) and 2 notes of tries and mails" in upkeep.prune(
-        now=time.time() + upkeep.KEEP_NOTES + 60
-    )
-    assert kept.exists()
-    assert waiting.exists()
-    assert not dead.exists()
+    assert "0 files of batches (0 bytes)" in upkeep.prune(now=time.time() + upkeep.KEEP_FILES + 60)
 
 
 def _path(value: Any) -> str:

@@ -435,11 +435,12 @@ def everywhere(dsn: str) -> str:
 def test_an_erased_person_leaves_no_trace(
     people_db: str, incoming: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.upkeep.XCOM_ROOT", str(tmp_path))
+    monkeypatch.setattr("common.settings.XCOM_ROOT", str(tmp_path))
     file, other = (tmp_path / "dedupe_people" / run / "ingest" / "t.arrow" for run in ("two", "another"))
     for path in (file, other):
         path.parent.mkdir(parents=True)
-        path.touch()
+        with pa.ipc.new_file(path, pa.schema([])):
+            pass
     load(incoming, ("7", *ANN[1:]), BOB, run_id="one")
     load(incoming, ANN_TYPO, SISTER, (None, "", "", "12 Wisteria Street"), run_id="two")
     ((person_id,),) = execute(people_db, "SELECT person_id FROM people WHERE first_name = 'Annabel'")
@@ -450,7 +451,7 @@ def test_an_erased_person_leaves_no_trace(
     sweep("sweep")
     assert "Annabel" in everywhere(people_db)
 
-    said = upkeep.erase(None, "7")
+    said = upkeep.erase(None, "7", keep_out=False)
     assert "rows that say the same: none" in said
     text = everywhere(people_db)
     assert not any(name in text for name in ("Annabel", "annabel", "Anabel", "anabel"))
@@ -459,13 +460,13 @@ def test_an_erased_person_leaves_no_trace(
     assert adds_up(people_db)
     assert (file.exists(), other.exists()) == (False, True)
     with pytest.raises(PeopleDbError, match="nobody came under this key"):
-        upkeep.erase(None, "7")
+        upkeep.erase(None, "7", keep_out=False)
 
 
 def test_undoing_what_is_left_of_a_batch_works(people_db: str, incoming: Path) -> None:
     numbers = load(incoming, ANN, BOB, run_id="one")
     ((person_id,),) = execute(people_db, "SELECT person_id FROM people WHERE first_name = 'Annabel'")
-    upkeep.erase(person_id)
+    upkeep.erase(person_id, keep_out=False)
     report, _ = database.undo_batch(numbers["batch_id"])
     assert (report.inserted, report.erased) == (1, 1)
 

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium o
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> Iterator[Live]:
-    live = Live(tmp_path_factory.mktemp("pages") / "home", postgres)
+    home = tmp_path_factory.mktemp("pages") / "home"
+    # A URL, as of an object store: the task, the tab and the mail reach it through Airflow.
+    live = Live(home, postgres, {"DEDUPE_REPORTS_DIR": f"file://{home}/reports"})
     live.edit("dedupe_people.py", ('schedule="@daily"', "schedule=None"))
     (live.incoming / "new.csv").write_text(ROWS)
     with live.running():

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from postgres import ROOTS_ACCOUNT, PostgresError, Server
+from postgres import ROOTS_ACCOUNT, ROOTS_IDS, SOCKET, PostgresError, Server
 
 UNREACHABLE = 77
 AS_ROOT = os.geteuid() == 0
@@ -232,9 +232,72 @@ def test_root_drops_to_a_user_who_cannot_enter_the_checkout(tmp_path: Path, monk
     server = Server(private / "postgres")
     with server.use():
         [postmaster] = postmasters(server)
-        assert postmaster.username() == ROOTS_ACCOUNT
+        assert postmaster.uids().real in ROOTS_IDS
         assert not Path(postmaster.exe()).is_relative_to(private)
     server.remove()
+
+
+def connect_as(account: str, server: Server) -> "subprocess.CompletedProcess[str]":
+    """What somebody else on this machine gets to see who tries to become the server's superuser."""
+    programs = server._binaries()
+    command = [programs / "psql", "-h", server.socket_folder, "-U", "postgres", "-c", "COPY (SELECT 1) TO PROGRAM 'id'"]
+    return subprocess.run(command, user=account, group="nogroup", extra_groups=[], capture_output=True, text=True)
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be somebody else")
+@pytest.mark.parametrize("account", [ROOTS_ACCOUNT, "daemon"])
+def test_no_other_account_gets_in(server: Server, account: str) -> None:
+    with server.use():
+        refused = connect_as(account, server)
+        assert refused.returncode != 0
+        assert "Permission denied" in refused.stderr
+        server.socket_folder.chmod(0o711)  # even if they could enter
+        (server.socket_folder / SOCKET).chmod(0o777)
+        refused = connect_as(account, server)
+        assert refused.returncode != 0
+        assert "Peer authentication failed" in refused.stderr
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root's servers run as somebody else")
+def test_every_checkout_has_a_server_of_its_own(tmp_path: Path) -> None:
+    one, other = (Server(tmp_path / name) for name in ("one", "another"))
+    with one.use(), other.use():
+        ids = [postmasters(each)[0].uids().real for each in (one, other)]
+        assert ids[0] != ids[1]
+    for each in (one, other):
+        each.remove()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root's servers ran as somebody else")
+def test_a_data_folder_of_an_earlier_version_keeps_working_and_is_closed(server: Server) -> None:
+    """It belonged to an account that others run as too, and let everybody in."""
+    with server.use():
+        store(server, "before")
+    account = pwd.getpwnam(ROOTS_ACCOUNT)
+    (server.data / "pg_hba.conf").write_text("local all all trust\n")
+    place = server.data.parent
+    for path in (place, *place.rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    with server.use():
+        assert stored(server) == ["before"]
+        assert {path.stat().st_uid for path in (place, server.data, server.log)} <= set(ROOTS_IDS)
+        assert connect_as(ROOTS_ACCOUNT, server).returncode != 0
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root's servers ran as somebody else")
+def test_a_server_that_an_earlier_version_has_started_is_used_and_stopped(server: Server) -> None:
+    with server.use():
+        store(server, "before")
+    account = pwd.getpwnam(ROOTS_ACCOUNT)
+    place = server.data.parent
+    for path in (place, *place.rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    options = f"-c listen_addresses= -k {server.socket_folder}"
+    assert server._run("pg_ctl", "start", "-w", "-D", server.data, "-l", server.log, "-o", options).returncode == 0
+    with server.use():
+        assert postmasters(server)[0].uids().real == account.pw_uid
+        assert stored(server) == ["before"]
+    assert not postmasters(server)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="the tests above ran as an ordinary user already")

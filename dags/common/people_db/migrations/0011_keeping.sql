@@ -34,7 +34,9 @@ CREATE TABLE erased_files (
     erased_at timestamptz NOT NULL DEFAULT now()
 );
 
--- The rights of who calls these functions go no further than what they do.
+-- The rights of who calls these functions go no further than what they do: temporary tables of the caller's making, and
+-- their triggers, are not what these names mean.
+SELECT set_config('search_path', current_setting('search_path') || ', pg_temp', true);
 
 -- Removes what arrived in quarantined rows; the rows stay, with their reasons, and the batch adds up.
 CREATE FUNCTION remove_raw_rows(loaded_before timestamptz) RETURNS bigint LANGUAGE plpgsql

@@ -120,3 +120,17 @@ def test_a_server_whose_transactions_are_repeatable_read_loses_no_load(people_db
             assert connection.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
     finally:
         execute(people_db, "ALTER ROLE CURRENT_USER RESET default_transaction_isolation")
+
+
+def test_functions_with_the_rights_of_the_owner_see_no_temporary_tables_of_who_calls_them(people_db: str) -> None:
+    assert database.is_empty()
+    functions = execute(people_db, "SELECT proname, proconfig FROM pg_proc WHERE prosecdef ORDER BY 1")
+    assert {"lock_people", "remove_fields"} < {name for name, _ in functions}
+    assert {tuple(settings) for _, settings in functions} == {("search_path=dedupe, pg_temp",)}
+    with database.transaction() as connection:
+        connection.execute("CREATE TEMPORARY TABLE people ()")
+        connection.execute("SELECT dedupe.lock_people()")
+        locked = connection.execute(
+            "SELECT count(*) FROM pg_locks WHERE relation = 'dedupe.people'::regclass AND mode = 'ShareRowExclusiveLock'"
+        ).fetchone()
+    assert locked == (1,)

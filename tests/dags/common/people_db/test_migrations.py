@@ -131,6 +131,6 @@ def test_functions_with_the_rights_of_the_owner_see_no_temporary_tables_of_who_c
         connection.execute("CREATE TEMPORARY TABLE people ()")
         connection.execute("SELECT dedupe.lock_people()")
         locked = connection.execute(
-            "SELECT count(*) FROM pg_locks WHERE relation = 'dedupe.people'::regclass AND mode = 'ShareRowExclusiveLock'"
+            "SELECT mode FROM pg_locks WHERE relation = 'dedupe.people'::regclass AND mode LIKE 'ShareRow%'"
         ).fetchone()
-    assert locked == (1,)
+    assert locked == ("ShareRowExclusiveLock",)

@@ -15,6 +15,7 @@ from email.message import EmailMessage, Message
 from email.policy import default
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -316,6 +317,29 @@ def test_pruning_takes_no_file_that_a_run_may_need(live: Live, yesterday: str) -
     left = set((live.home / "xcom").rglob("*.arrow"))
     assert {path for path in batches if yesterday[:9] in str(path)} <= left, "nothing of it was run again"
     assert left <= set(batches)
+
+
+def test_the_next_run_deletes_the_files_of_runs_that_are_long_done_or_deleted(live: Live, yesterday: str) -> None:
+    """Task `tidy` asks Airflow which runs there are, by the way that every worker has."""
+
+    def files_of(run_id: str) -> list[Path]:
+        return list((live.home / "xcom" / DAG / f"run_id={quote(run_id, safe='')}").rglob("*.arrow"))
+
+    for run_id in ("deleted", "done", "young"):
+        live.trigger(run_id, source=str(live.incoming / "new.csv"))
+        live.wait_for(run_id)
+    days_old = {"deleted": 2, "done": 31, "young": 2, yesterday: 31}
+    for run_id, days in days_old.items():
+        assert files_of(run_id)
+        for path in files_of(run_id):
+            os.utime(path, (time.time() - days * 24 * 3600,) * 2)
+    live.delete("deleted")
+    live.trigger("tidies up", source=str(live.incoming / "new.csv"))
+    live.wait_for("tidies up")
+    assert {run_id for run_id in days_old if files_of(run_id)} == {"young"}
+    assert files_of("tidies up")
+    (log,) = (live.home / "logs").rglob("run_id=tidies up/task_id=tidy/*.log")
+    assert "files of batches deleted" in log.read_text()
 
 
 def tighten(live: Live, sla: float) -> None:

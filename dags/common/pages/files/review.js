@@ -337,7 +337,8 @@ async function showPerson(id) {
   try {
     const person = await request(`people/${encodeURIComponent(id)}`);
     element("person-title").textContent = `Person ${person.person_id}`;
-    const written = (row) => FIELDS.map(([field]) => row[field] || "");
+    const written = (row) => FIELDS.some(([field]) => row[field])
+      ? FIELDS.map(([field]) => row[field] || "") : ["removed after its time", "", ""];
     fill("person-spellings", ["First name", "Last name", "Address", "From", "Since"], person.spellings.map((row) =>
       [...written(row), row.source ? fileName(row.source) : "in the table before", day(row.seen_at)]));
     shownPerson = person;

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common import settings
+from common.alerts.smtp import addressed
 from common.mail import SEVEN_BIT, Mail
 
 
@@ -61,8 +62,6 @@ def _store_mail(path: Path, text: str) -> None:
 
 
 def _of_an_even_earlier_version(content: dict[str, Any]) -> dict[str, Any]:
-    from common.alerts.outbox import addressed
-
     pages = {Path(page).name: Path(page).read_text("utf-8") for page in content["attachments"] if Path(page).exists()}
     mail = Mail(content["subject"], headline=content["subject"], facts=content["facts"], attachments=pages)
     return {"subject": content["subject"], "message": addressed(mail, content["subject"]).as_string()}

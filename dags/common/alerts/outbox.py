@@ -18,14 +18,13 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
-from email.message import EmailMessage, Message
-from email.utils import formatdate
+from email.message import Message
 from typing import TYPE_CHECKING, Any, cast
 
 from common import settings
 from common.alerts import left_behind
 from common.alerts.one_line import one_line
-from common.alerts.smtp import mail_server
+from common.alerts.smtp import addressed, mail_server
 from common.errors import PeopleDbUnreachable
 from common.mail import SEVEN_BIT, Mail
 
@@ -208,16 +207,6 @@ def _send(message: Message, smtp: "SmtpHook") -> None:
         refused = cast(Any, smtp)._smtp_client.send_message(message)
     if refused:
         log.warning("mail %s was taken, but not for everybody: %s", message["Subject"], refused)
-
-
-def addressed(mail: Mail, name: str) -> EmailMessage:
-    """The mail as it is sent; `name` tells it from all others."""
-    message = mail.message()
-    message["From"] = settings.MAIL_FROM
-    message["To"] = ", ".join(settings.MAIL_TO)
-    message["Date"] = formatdate(localtime=True)
-    message["Message-ID"] = f"<{name}@dedupe-people>"
-    return message
 
 
 def _said(error: BaseException) -> str:

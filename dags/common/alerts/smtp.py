@@ -1,8 +1,13 @@
-"""The mail server behind connection `smtp_default`."""
+"""The mail server behind connection `smtp_default`, and mails as it gets them."""
 
 from concurrent.futures import Future
+from email.message import EmailMessage
+from email.utils import formatdate
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
+
+from common import settings
+from common.mail import Mail
 
 if TYPE_CHECKING:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
@@ -33,3 +38,13 @@ def mail_server() -> "SmtpHook":
         copy.set_exception(error)
     smtp.get_connection = lambda conn_id: copy.result()  # type: ignore[assignment,method-assign,return-value]
     return smtp
+
+
+def addressed(mail: Mail, name: str) -> EmailMessage:
+    """The mail as it is sent; `name` tells it from all others."""
+    message = mail.message()
+    message["From"] = settings.MAIL_FROM
+    message["To"] = ", ".join(settings.MAIL_TO)
+    message["Date"] = formatdate(localtime=True)
+    message["Message-ID"] = f"<{name}@dedupe-people>"
+    return message

@@ -93,6 +93,8 @@ def transaction(patience: timedelta | None = None, connect: Connect | None = Non
 
 def _connect() -> Transaction:
     """A connection by Airflow's ``people_db``; without Airflow, which takes seconds to import, where that is simple."""
+    # Seconds. A host that does not answer would hold every task for minutes, and each of its callbacks as well.
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
     given = os.environ.get(f"AIRFLOW_CONN_{PEOPLE_CONN_ID.upper()}", "")
     if given.startswith("{") and "AIRFLOW__SECRETS__BACKEND" not in os.environ:
         fields = json.loads(given)

@@ -118,7 +118,7 @@ def report(numbers: Json, model: Json, pairs: list[Table], shadow: Json, run_id:
     return page
 
 
-@table_task(trigger_rule="none_failed")
+@table_task(trigger_rule="none_failed", on_success_callback=[alerts.forget_try, alerts.tell_the_rest])
 def tidy(dag_run: Any = None, ti: Any = None) -> str:
     """Remove what is older than it is kept: raw fields, files of batches of runs that are done, reports."""
     from common import retention

@@ -85,8 +85,8 @@ def test_every_task_has_the_default_args(dag: DAG, task_id: str) -> None:
         if mapped and name == "show_return_value_in_logs":
             continue  # taken from the default_args when the task is unmapped; test_personal_data.py looks at the log
         value = task.partial_kwargs[name] if mapped else getattr(task, name)
-        mails = [alerts.mail_report] if (task_id, name) == ("report", "on_success_callback") else None
-        assert value == (DEFAULT_ARGS[name] + mails if mails else DEFAULT_ARGS[name]), name
+        more = {"report": [alerts.mail_report], "tidy": [alerts.tell_the_rest]} if name == "on_success_callback" else {}
+        assert value == (DEFAULT_ARGS[name] + more[task_id] if task_id in more else DEFAULT_ARGS[name]), name
 
 
 def test_the_run_tells_what_no_task_could_tell(dag: DAG) -> None:

@@ -55,6 +55,14 @@ def forget_try(context: Mapping[str, Any]) -> None:
     _tell_of_killed_tries(context)
 
 
+def tell_the_rest(context: Mapping[str, Any]) -> None:
+    """Task callback of the last task: all others have ended, so whatever note is left is of a try that was killed."""
+    facts = _task_facts(context)
+    for note, noted in untaken_notes(facts["DAG"], facts["run"]):
+        if noted["task"] != facts["task"]:
+            _tell_of_try(note, noted | {"reason": KILLED}, "is retried")
+
+
 def _tell_of_killed_tries(context: Mapping[str, Any]) -> None:
     facts = _task_facts(context)
     for note, noted in untaken_notes(facts["DAG"], facts["run"]):

@@ -280,6 +280,16 @@ def test_what_could_not_be_told_when_a_try_began_is_told_when_it_ends(
     assert subjects(smtp_server) == ["load is retried: run run 1"]
 
 
+def test_what_nobody_could_tell_the_last_task_tells(smtp_server: list[EmailMessage]) -> None:
+    alerts.note_try(context(try_number=1))
+    alerts.note_try(context(run_id="run 2"))
+    last = context(task_id="tidy")
+    alerts.note_try(last)
+    for _ in range(2):
+        alerts.tell_the_rest(last)
+    assert subjects(smtp_server) == ["load is retried: run run 1"]
+
+
 @pytest.mark.usefixtures("no_people_db")
 @pytest.mark.parametrize("callback", [alerts.mail_failure, alerts.mail_retry])
 def test_without_the_people_database_a_mail_goes_out_directly(smtp_server: list[EmailMessage], callback: Any) -> None:

@@ -236,7 +236,7 @@ def kill(live: Live, run_id: str, task_id: str) -> None:
     pid = live.wait_for_task(run_id, task_id)
     query = "SELECT id, try_number FROM task_instance WHERE run_id = %s AND task_id = %s"
     ((ti_id, try_number),) = live.metadata(query, run_id, task_id)
-    live.wait(lambda: live.people("SELECT FROM tries WHERE note = %s", f"{ti_id}-{try_number}"), PATIENCE)
+    live.wait(lambda: live.people("SELECT note FROM tries WHERE note = %s", f"{ti_id}-{try_number}"), PATIENCE)
     os.kill(pid, signal.SIGKILL)
 
 

@@ -97,7 +97,7 @@ def test_a_failure_is_one_mail_with_run_task_reason_and_log(
     assert mail["to"] == "data-team@localhost"
     for fact in ("run 1", "load", "PeopleDbError: the role lacks rights", "try_number=2"):
         assert fact in text_of(mail)
-    assert outbox("SELECT FROM mails") == []
+    assert outbox("SELECT subject FROM mails") == []
 
 
 def test_the_index_of_a_mapped_task_is_named(smtp_server: list[EmailMessage]) -> None:
@@ -339,7 +339,7 @@ def test_what_could_not_be_sent_is_kept_and_goes_out_with_the_next_mail(
     tasks = [mail["subject"].split()[1] for mail in smtp_server]
     assert tasks == ["first", "second", "third"]
     assert len({mail["message-id"] for mail in smtp_server}) == 3
-    assert outbox("SELECT FROM mails") == []
+    assert outbox("SELECT subject FROM mails") == []
 
 
 @pytest.mark.usefixtures("dead_server")
@@ -357,7 +357,7 @@ def test_a_mail_whose_attachment_is_gone_does_not_hold_up_the_others(
     alerts.mail_report(CONTEXT)
     alerts.mail_failure(context())
     assert len(smtp_server) == 2
-    assert outbox("SELECT FROM mails") == []
+    assert outbox("SELECT subject FROM mails") == []
 
 
 def test_many_processes_at_once_send_each_mail_once(smtp_server: list[EmailMessage], outbox: Outbox) -> None:
@@ -367,7 +367,7 @@ def test_many_processes_at_once_send_each_mail_once(smtp_server: list[EmailMessa
     assert sorted(mail["subject"] for mail in smtp_server) == sorted(
         f"[dedupe_people] load failed: run run {number}" for number in range(count)
     )
-    assert outbox("SELECT FROM mails") == []
+    assert outbox("SELECT subject FROM mails") == []
 
 
 # A server that hangs ---------------------------------------------------------------------------------------------
@@ -562,7 +562,7 @@ def test_many_processes_take_over_each_mail_once(
     assert sorted(mail["subject"] for mail in smtp_server if mail["subject"].startswith("old")) == [
         f"old {number}" for number in range(10)
     ]
-    assert outbox("SELECT FROM mails") == []
+    assert outbox("SELECT subject FROM mails") == []
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"message": 3}', "{}", '{"message": "x"}', "\udcff", "\0"])

@@ -30,6 +30,9 @@ Marked = list[tuple[str, bool]]
 _ALIKE_ENOUGH = 0.5
 """Of two texts that have less in common than this share of their characters, all is marked."""
 
+_ALIKE_NAME, _COMMON = 0.85, 0.5
+"""A name that is so alike on both sides, and so common as a share of the commonest, is called common."""
+
 _WHY = {
     "BORDERLINE": "The score of {score} lies between the cut-offs: from {review_at} on somebody is asked, "
     "from {accept_at} on a record counts as a duplicate.",
@@ -381,7 +384,12 @@ def explained(contributions: Mapping[str, float], similarities: Mapping[str, Any
         similarities: the comparison vector, None for a missing similarity.
     """
     names = [name for name in _TERMS if name in contributions and (name != "swapped" or similarities.get("swapped"))]
-    terms = [Term(_TERMS[name], _found(name, similarities.get(name)), float(contributions[name])) for name in names]
+    terms = [
+        Term(
+            _TERMS[name], _found(name, similarities.get(name)) + _common(name, similarities), float(contributions[name])
+        )
+        for name in names
+    ]
     of_address = [place for place, name in enumerate(names) if name.startswith("address")]
     if of_address and similarities.get("address") is None:
         missing = Term("Address", _found("address", None), sum(terms[place].log_odds for place in of_address))
@@ -399,6 +407,12 @@ def _found(name: str, similarity: float | bool | None) -> str:
     if name == "address_numbers":
         return {0.0: "none in common", 1.0: "the same"}.get(float(similarity), f"{100 * similarity:.0f} % in common")
     return f"{next(words for least, words in _LEVELS if similarity >= least)} ({100 * similarity:.0f} %)"
+
+
+def _common(name: str, similarities: Mapping[str, Any]) -> str:
+    """That a name is common, where it is alike on both sides: then it says less."""
+    alike = (similarities.get(name) or 0) >= _ALIKE_NAME
+    return ", a common name" if alike and (similarities.get(f"{name}_commonness") or 0) >= _COMMON else ""
 
 
 def percent(score: float | None) -> str:

@@ -299,6 +299,22 @@ def test_a_question_says_all_that_is_known(asked: str) -> None:
     assert total == pytest.approx(_log_odds(question.candidate.score))
 
 
+@pytest.mark.parametrize(
+    ("similarity", "commonness", "found"),
+    [
+        (1.0, 0.9, "the same (100 %), a common name"),
+        (1.0, 0.1, "the same (100 %)"),
+        (0.2, 0.9, "different (20 %)"),
+        (None, 0.9, "missing on one side"),
+        (1.0, None, "the same (100 %)"),
+    ],
+)
+def test_a_common_name_is_called_that(similarity: float | None, commonness: float | None, found: str) -> None:
+    similarities = {"last_name": similarity, "last_name_commonness": commonness}
+    (term,) = review.explained({"last_name": 2.5}, similarities)
+    assert (term.found, term.log_odds) == (found, 2.5)
+
+
 def test_the_runner_up_is_shown(people_db: str) -> None:
     database.champion("a run")
     load("batch 1", ("one", "Robert", "Jones", "7 Oak Avenue, Dover"), ("two", "Robert", "Jones", "99 Hill Rd, Troy"))

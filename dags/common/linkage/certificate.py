@@ -59,6 +59,8 @@ def certify(
         pairs: what the search found for `left` and `right`, with `left_row` and `right_row`.
     """
     others = left if right is None else right
+    if not rows:
+        return Certificate(0, len(others), 0, 0)
     found = set(zip(pairs["left_row"].to_pylist(), pairs["right_row"].to_pylist(), strict=True))
     matches, missing = 0, []
     with duckdb.connect(":memory:") as con:

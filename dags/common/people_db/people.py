@@ -239,7 +239,9 @@ def changed_candidates(
             UNION ALL
             SELECT c.person_id, c.question_id, first_spelling, via_batch_id, via_record_key, first_name_std,
                    last_name_std, address_std, generation_std
-            FROM candidates AS c WHERE c.question_id IN (SELECT question_id FROM changed)
+            FROM candidates AS c
+            WHERE c.question_id IS NOT NULL -- so that the people, who have none, are not even read
+              AND c.question_id IN (SELECT question_id FROM changed)
             """
         )
         current = as_tables(cursor, CANDIDATES)

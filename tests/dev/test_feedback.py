@@ -1,9 +1,9 @@
 """Ten batches and a reviewer who answers truly: what retraining does to the work and to the errors.
 
-Measured with `dev/feedback.py` (see there): most questions are about relatives. A model that was retrained on the
-table's own people no longer asks about them, and the work goes down to a fraction. The errors stay as they are, and the
-answers themselves change next to nothing: a few hundred of them stand beside thousands of pairs made of the table's
-people, and the cut-offs are set by those.
+Measured with `dev/feedback.py` (see there): most questions to the shipped model are about relatives. A model that was
+retrained on the table's own people no longer asks about them, and misses fewer people besides. The answers themselves
+change next to nothing: a few hundred of them stand beside thousands of pairs made of the table's people, and the
+cut-offs are set by those.
 """
 
 import pytest
@@ -31,11 +31,10 @@ def test_retraining_lets_the_work_of_review_go_down(played: dict[Learning, list[
     assert len(shipped) == len(retrained) == BATCHES
     assert retrained[0] == shipped[0], "the first batch is decided by the shipped model"
     later = [sum(batch.load for batch in batches[1:]) for batches in (shipped, retrained)]
-    assert later[1] < later[0] / 3
-    assert all(batch.load < retrained[0].load / 2 for batch in retrained[1:])
+    assert later[1] < later[0] / 2
+    assert all(batch.load < retrained[0].load for batch in retrained[1:])
 
 
-def test_it_does_not_pay_for_that_with_errors(played: dict[Learning, list[Played]]) -> None:
-    errors = [sum(batch.errors for batch in played[learning]) for learning in (Learning.NOTHING, Learning.ANSWERS)]
-    records = sum(batch.records for batch in played[Learning.NOTHING])
-    assert errors[1] - errors[0] < 0.01 * records
+def test_the_errors_go_down_with_it(played: dict[Learning, list[Played]]) -> None:
+    errors = [sum(batch.errors for batch in played[learning][1:]) for learning in (Learning.NOTHING, Learning.ANSWERS)]
+    assert errors[1] < errors[0] / 2

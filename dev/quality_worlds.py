@@ -8,11 +8,15 @@ are in the table and others come with the batch.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pyarrow as pa
 from common.linkage.corruption import Record, corrupt
+from common.sources import fake_people
+
+GOLDEN = Path(__file__).resolve().parents[1] / "tests/dags/common/linkage/golden_pairs_elsewhere.txt"
 
 EXISTING, INCOMING = 3_000, 2_000
 """People in the table of a world, and records of its batch, of which half are people of the table."""
@@ -173,6 +177,21 @@ def world(name: str, seed: int = 0) -> World:
     batch = [(corrupt(existing[row], rng)[0], row) for row in returning] + [(one, -1) for one in strangers]
     rng.shuffle(batch)
     return World(table(existing), table([record for record, _ in batch]), [row for _, row in batch])
+
+
+def golden_worlds() -> dict[str, World]:
+    """The golden pairs of the tests in other scripts: by script, its people among others, and its incoming records."""
+    worlds: dict[str, tuple[list[Record], list[Record], list[int]]] = {}
+    for line in GOLDEN.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            script, _, expected, *records = map(str.strip, line.split("|"))
+            one, other = (Record(*(field.strip() or None for field in record.split(";"))) for record in records)
+            existing, incoming, person = worlds.setdefault(script, ([], [], []))
+            person.append(len(existing) if expected == "same" else -1)
+            existing.append(other)
+            incoming.append(one)
+    crowd = [Record(*row.values()) for row in fake_people(200, 5).select(Record._fields).to_pylist()]
+    return {name: World(table([*ours, *crowd]), table(batch), who) for name, (ours, batch, who) in worlds.items()}
 
 
 def table(records: Sequence[Record]) -> pa.Table:

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from quality import Found, People, measure, sides_of
+from quality_worlds import golden_worlds
 
 
 def people(within: bool) -> People:
@@ -48,6 +49,18 @@ def test_pairs_of_duplicates_count_as_pairs_but_no_record_plays_the_table() -> N
     assert (row["precision"], row["recall"]) == pytest.approx((2 / 3, 2 / 5))
     assert row["re-inserted %"] == 75
     assert row["wrongly dropped %"] == 0
+
+
+def test_golden_pairs_are_worlds_of_their_own() -> None:
+    """Everybody among 200 others; 25 of 40 records are of somebody there."""
+    worlds = golden_worlds()
+    assert set(worlds) == {"Cyrillic", "Greek", "Arabic", "Chinese", "Vietnamese"}
+    for world in worlds.values():
+        assert (len(world.existing), len(world.incoming)) == (240, 40)
+        assert sum(person >= 0 for person in world.person) == 25
+    who = worlds["Cyrillic"].person.index(0)
+    assert worlds["Cyrillic"].existing["address"][0].as_py() == "144 Station Road, Omaha, NE 68102"
+    assert worlds["Cyrillic"].incoming["first_name"][who].as_py() == "Militsa"
 
 
 def test_the_best_cut_off_does_not_part_equal_scores() -> None:

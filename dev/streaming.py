@@ -148,41 +148,37 @@ def _answer_truly(who: dict[str, int]) -> int:
     """Answer all open questions; returns how many there were.
 
     Records of one question may be several people's: those who are not the answer's are judged one by one after it.
-    Where a question shows two rows of the record's person, the reviewer says first that the later is the earlier one.
+    Where a question shows two rows of the record's person, the reviewer says at last that the later is the earlier one.
     """
     questions: dict[int, list[tuple[str, str]]] = {}
     for question_id, batch_id, key in _select(
         "SELECT question_id, batch_id, record_key FROM spellings WHERE question_id IS NOT NULL ORDER BY 1, 3"
     ):
         questions.setdefault(question_id, []).append((batch_id, key))
+    shown = _select("SELECT record_key, person_id, runner_up_person_id FROM decisions WHERE decision = 'REVIEW'")
     for waiting in questions.values():
-        _join_rows_shown(waiting, who)
         asked = waiting
         while asked:
             _judge(asked[0], who)
             decided = {key: person for key, person in _select("SELECT record_key, person_id FROM decisions")}
             rows = _rows_of_people(who)
             asked = [record for record in waiting if decided[record[1]] not in rows.get(who[record[1]], [])]
+    for key, *people in shown:
+        _join([row for row in _rows_of_people(who).get(who[key], []) if row in people])
     return len(questions)
 
 
-def _join_rows_shown(waiting: Sequence[tuple[str, str]], who: dict[str, int]) -> None:
-    """Make records of the later row spellings of the earlier one, the record it was made of last, so that it goes."""
+def _join(rows: Sequence[int | None]) -> None:
+    """Make the records of the second row spellings of the first; the one it was made of comes last, so that it goes."""
     from common import people_db
 
-    decisions = _select("SELECT record_key, person_id, runner_up_person_id FROM decisions WHERE decision = 'REVIEW'")
-    shown = {key: (person, runner_up) for key, person, runner_up in decisions}
-    for _, key in waiting:
-        rows = _rows_of_people(who).get(who[key], [])
-        seen = [person_id for person_id in rows if person_id in shown[key]]
-        if len(seen) < 2:
-            continue
-        first, later = seen[:2]
-        decided = _select("SELECT decision, batch_id, record_key, person_id FROM decisions ORDER BY 1, 2, 3")
-        for decision, batch_id, record_key, person_id in decided:  # DUPLICATE before NEW
-            if person_id == later and decision != "REVIEW":
-                with people_db.writing() as connection:
-                    people_db.judge(connection, batch_id, record_key, first, REVIEWER)
+    if len(rows) < 2:
+        return
+    decided = _select("SELECT decision, batch_id, record_key, person_id FROM decisions ORDER BY 1, 2, 3")
+    for _, batch_id, record_key, person_id in decided:  # DUPLICATE before NEW, and no question is open
+        if person_id == rows[1]:
+            with people_db.writing() as connection:
+                people_db.judge(connection, batch_id, record_key, rows[0], REVIEWER)
 
 
 def _judge(record: tuple[str, str], who: dict[str, int]) -> None:

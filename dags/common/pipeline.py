@@ -31,6 +31,7 @@ from common.settings import (
     CANARY_RUNS,
     CERTIFIED_RECORDS,
     EMBEDDED_PEOPLE_DB,
+    FILL_FROM,
     MAX_ADDRESS_COMPARISONS,
     MAX_CANDIDATE_PAIRS,
     MAX_CANDIDATES,
@@ -292,7 +293,10 @@ def load_decided(
         records = mark_too_common(records, current, known, MAX_CANDIDATES)
         if current is not pairs or known.num_rows or kept_out:
             decisions = decide(records, current, known, model)
-        return people_db.write_batch(connection, batch, records, decisions, model)
+        report = people_db.write_batch(connection, batch, records, decisions, model)
+        if FILL_FROM and people_db.fill_in(connection, batch.batch_id, FILL_FROM):
+            standardise_people(connection)
+        return report
 
 
 def _pairs_without(pairs: pa.Table, kept_out: Mapping[str, str]) -> pa.Table:

@@ -94,6 +94,10 @@ MAX_ADDRESS_COMPARISONS = 20_000_000_000
 MAX_CANDIDATES = 1_000
 """Candidates of one record beyond which it goes to quarantine as `TOO_COMMON`: usually its name is a placeholder."""
 
+FILL_FROM = float(os.environ.get("DEDUPE_FILL_FROM") or 0)
+"""Match score from which on a duplicate fills in what its person lacks, first name, last name or address; so does a
+record whose own key names the person. 0: nobody is filled in. Nothing that is there is overwritten."""
+
 PROGRESS_SECONDS = 5
 """Pause between two progress lines of long work."""
 

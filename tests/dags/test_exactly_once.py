@@ -201,6 +201,31 @@ def test_every_task_that_is_killed_anywhere_ends_as_if_undisturbed(
     assert kills.keys() | others == dedupe_people.dedupe_people().task_dict.keys()
 
 
+def test_a_load_that_fills_in_what_is_missing_and_is_killed_anywhere_fills_it_once(
+    people_db: str, incoming: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.pipeline.FILL_FROM", 0.95)
+    header = "source_key,first_name,last_name,address\n"
+    (incoming / "one.csv").write_text(f"{header}7,Annabel,Quimby,\n")
+    (incoming / "two.csv").write_text(f'{header}7,Annabel,Quimby,"12 Wisteria Street, Springfield, IL 62701"\n')
+    first, second = (given(source=str(incoming / name)) for name in ("one.csv", "two.csv"))
+    empty(people_db)
+    run(first, "run 1")
+    before = stored(people_db)
+
+    def do(name: str, task: Task) -> Any:
+        if name == "load":
+            half_way: list[dict[str, Any]] = []
+            assert killed_everywhere(task, people_db, half_way) >= 15
+            assert all(state["people"] == before["people"] and not state["filled"] for state in half_way)
+        return task()
+
+    run(second, "run 2", do)
+    after = stored(people_db)
+    assert [row["address"] for (row,) in after["people"]] == ["12 Wisteria Street, Springfield, IL 62701"]
+    assert len(after["filled"]) == 1
+
+
 def test_a_run_killed_after_every_task_and_started_anew_ends_as_if_undisturbed(people_db: str) -> None:
     """A run that is cleared, or deleted and triggered again: all is done once more from the start."""
     empty(people_db)

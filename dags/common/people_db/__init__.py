@@ -5,6 +5,7 @@
     people       who is stored, in shards for comparing; standardised columns
     contents     what records and people say once standardised, and who said the same before
     batches      what was decided about records, quarantine, sweeps, undoing
+    filling      what people lacked and a duplicate has brought
     judgements   what people said about decisions, and who is never the same
     review       who is asked which open question, and what was answered
     questions    records that wait for one answer
@@ -47,6 +48,7 @@ from common.people_db.contents import (
     unstandardised_people,
 )
 from common.people_db.erasure import Erased, Fields, Traces, Whom, erase, kept_out, traces, whom
+from common.people_db.filling import fill_in
 from common.people_db.judgements import dissent, judge, judge_pair, judged_pairs, people_apart, split, take_back
 from common.people_db.mails import (
     StoredMail,
@@ -165,6 +167,7 @@ __all__ = [
     "dissent",
     "erase",
     "erased_files",
+    "fill_in",
     "forget_erased_files",
     "forget_mails",
     "forget_note",

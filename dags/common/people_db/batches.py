@@ -16,6 +16,7 @@ from common.linkage.validation import quarantined, usable
 from common.linkage.verdict import Decision
 from common.people_db.connection import RECORD, Transaction, as_table, rows_of, transaction, value, writing
 from common.people_db.contents import content_keys
+from common.people_db.filling import take_filled_back
 from common.people_db.people import insert_people
 from common.run_report import SWEEP, LoadedBatch, RunReport
 
@@ -419,6 +420,7 @@ def undo_batch(batch_id: str, *, force: bool = False) -> tuple[RunReport, dict[s
             """,
             [json.dumps(leaning), batch_id],
         )
+        take_filled_back(connection, batch_id)
         take_judged_marks_away(connection, batch_id)
         _take_marks_away(connection, batch_id)
         connection.execute("DELETE FROM decisions WHERE batch_id = %s", [batch_id])

@@ -10,6 +10,7 @@ from common.errors import PeopleDbError
 from common.linkage.verdict import Decision
 from common.people_db.batches import each, take_judged_marks_away
 from common.people_db.connection import RECORD, Transaction, as_table, transaction
+from common.people_db.filling import take_filled_back
 from common.people_db.people import insert_people
 from common.run_report import SWEEP
 
@@ -61,6 +62,8 @@ def judge(
     new_person = _insert_judged(connection, batch_id, record_key) if person_id is None else person_id
     _turn_round(connection, (batch_id, record_key), after, new_person, keep_evidence=person_id in (None, matched))
     _move_spelling(connection, batch_id, record_key, person_id)
+    if new_person != matched:
+        take_filled_back(connection, batch_id, record_key)
     if person_id is None and matched is not None:
         keep_apart(connection, new_person, matched, judged_by)
     if before == Decision.NEW:

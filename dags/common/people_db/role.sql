@@ -19,6 +19,7 @@ REVOKE UPDATE ON dedupe.people, dedupe.spellings, dedupe.models FROM dedupe_dag;
 GRANT USAGE ON SCHEMA dedupe TO dedupe_dag;
 GRANT SELECT ON ALL TABLES IN SCHEMA dedupe TO dedupe_dag;
 GRANT INSERT, UPDATE, DELETE ON dedupe.promotions TO dedupe_dag;
+GRANT INSERT ON dedupe.filled TO dedupe_dag;
 GRANT INSERT ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spellings, dedupe.quarantine, dedupe.canaries,
     dedupe.models, dedupe.loaded_files TO dedupe_dag;
 -- Nobody's name, and no model. What is made of names, and the marks of duplicates, are columns of ours.
@@ -38,6 +39,6 @@ GRANT UPDATE ON dedupe.batches, dedupe.decisions, dedupe.spellings TO dedupe_upk
 GRANT INSERT ON dedupe.spellings, dedupe.apart, dedupe.undone_batches, dedupe.judgements, dedupe.kept_out,
     dedupe.erased_files TO dedupe_upkeep;
 GRANT UPDATE, DELETE ON dedupe.judgements TO dedupe_upkeep;
-GRANT DELETE ON dedupe.apart TO dedupe_upkeep;
+GRANT DELETE ON dedupe.apart, dedupe.filled TO dedupe_upkeep;
 -- Clerical review needs these too: the api-server, which serves its page, connects as this role.
 GRANT INSERT, UPDATE, DELETE ON dedupe.claims, dedupe.skips TO dedupe_upkeep;

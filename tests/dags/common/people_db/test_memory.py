@@ -256,6 +256,84 @@ def test_a_question_that_was_asked_while_a_batch_was_compared_counts(people_db: 
     assert decisions_of(people_db, "three") == [("Viktoria", "REVIEW", "OPEN_QUESTION", None)]
 
 
+# Filling in what is missing --------------------------------------------------------------------------------------
+
+NO_ADDRESS: Row = ("7", "Annabel", "Quimby", " ")
+WITH_ADDRESS: Row = ("7", *ANN[1:])
+
+
+@pytest.fixture
+def filling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "FILL_FROM", 0.95)
+
+
+def person(dsn: str, person_id: int = 1) -> tuple[Any, ...]:
+    query = "SELECT first_name, last_name, address, address_std IS NULL FROM people WHERE person_id = %s"
+    return execute(dsn, query, person_id)[0]
+
+
+def test_nobody_is_filled_in_unless_it_is_wished(people_db: str, incoming: Path) -> None:
+    load(incoming, NO_ADDRESS, run_id="one")
+    load(incoming, WITH_ADDRESS, run_id="two")
+    assert person(people_db)[2:] == (" ", True)
+
+
+@pytest.mark.usefixtures("filling")
+def test_what_is_missing_is_filled_in_once_and_taken_back_with_its_batch(people_db: str, incoming: Path) -> None:
+    load(incoming, NO_ADDRESS, run_id="one")
+    before = person(people_db)
+    for _ in range(2):
+        numbers = load(incoming, WITH_ADDRESS, ("7", "Anabel", "Quimby", None), run_id="two")
+        assert person(people_db) == ("Annabel", "Quimby", ANN[3], False)
+        assert execute(
+            people_db,
+            "SELECT f.person_id, f.field, d.run_id, d.address FROM filled AS f "
+            "JOIN decisions AS d USING (batch_id, record_key)",
+        ) == [(1, "address", "two", ANN[3])]
+    load(incoming, ("7", "Annabel", "Quimby", "900 Lakeshore Drive, Reno, NV 89501"), run_id="three")
+    assert person(people_db)[2] == ANN[3], "what is there is never overwritten"
+    for _ in range(2):
+        database.undo_batch(numbers["batch_id"])
+        with database.transaction() as connection:
+            standardise_people(connection)
+        assert person(people_db) == before
+        assert execute(people_db, "SELECT count(*) FROM filled") == [(0,)]
+
+
+@pytest.mark.usefixtures("filling")
+@pytest.mark.parametrize(("least", "filled"), [(0.5, True), (0.999, False)])
+def test_a_score_has_to_be_high_enough_to_fill(
+    people_db: str, incoming: Path, monkeypatch: pytest.MonkeyPatch, least: float, filled: bool
+) -> None:
+    monkeypatch.setattr(pipeline, "FILL_FROM", least)
+    load(incoming, (None, None, *ANN[2:]), run_id="one")
+    load(incoming, ANN, run_id="two")
+    ((_, decision, _, person_id),) = decisions_of(people_db, "two")
+    assert (decision, person_id) == ("DUPLICATE", 1)
+    assert person(people_db)[0] == ("Annabel" if filled else None)
+
+
+@pytest.mark.usefixtures("filling")
+def test_what_somebody_has_changed_since_stays_when_a_batch_is_taken_back(people_db: str, incoming: Path) -> None:
+    load(incoming, NO_ADDRESS, run_id="one")
+    numbers = load(incoming, WITH_ADDRESS, run_id="two")
+    execute(people_db, "UPDATE people SET address = '1 New Street'")
+    database.undo_batch(numbers["batch_id"])
+    assert person(people_db)[2] == "1 New Street"
+
+
+@pytest.mark.usefixtures("filling")
+def test_what_a_record_has_filled_goes_with_it_when_it_is_judged_to_be_another_person(
+    people_db: str, incoming: Path
+) -> None:
+    load(incoming, NO_ADDRESS, run_id="one")
+    load(incoming, WITH_ADDRESS, run_id="two")
+    ((batch_id, key),) = execute(people_db, "SELECT batch_id, record_key FROM decisions WHERE run_id = 'two'")
+    upkeep.judge(batch_id, key, None)
+    assert person(people_db)[2:] == (" ", True)
+    assert person(people_db, 2)[:3] == ANN[1:]
+
+
 # Holes in "nobody twice" ------------------------------------------------------------------------------------------
 
 

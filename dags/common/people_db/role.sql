@@ -40,5 +40,7 @@ GRANT INSERT ON dedupe.spellings, dedupe.apart, dedupe.undone_batches, dedupe.ju
     dedupe.erased_files TO dedupe_upkeep;
 GRANT UPDATE, DELETE ON dedupe.judgements TO dedupe_upkeep;
 GRANT DELETE ON dedupe.apart, dedupe.filled TO dedupe_upkeep;
+-- Undoing empties what a batch has filled in. Where DEDUPE_FILL_FROM is set, grant the same to dedupe_dag.
+GRANT UPDATE (first_name, last_name, address) ON dedupe.people TO dedupe_upkeep;
 -- Clerical review needs these too: the api-server, which serves its page, connects as this role.
 GRANT INSERT, UPDATE, DELETE ON dedupe.claims, dedupe.skips TO dedupe_upkeep;

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -265,14 +266,21 @@ def test_a_retry_is_one_mail_also_where_the_try_was_killed(live: Live, post: Pos
         kill(live, run_id, "load")
         live.wait(lambda: any(event.startswith("load") for event in post.about(run_id)), PATIENCE)
     live.wait_for(run_id)
+    time.sleep(3)  # the last task tells what nobody could tell before, after it has ended
     retries = [event for event in post.about(run_id)[len(told) :] if event != "done"]
     settled(live, post, run_id, *told, *retries, "done")
     # Airflow itself notices some killed tasks and runs their callback elsewhere; of the others the next try tells.
     assert {event.split(" ", 1)[1] for event in retries} <= {"will be retried", "is retried"}
-    for killed in ("standardise", "compare[0]", "load"):
-        assert [event.split()[0] for event in retries].count(killed) == 1
-    tries = live.metadata("SELECT sum(try_number - 1) FROM task_instance WHERE run_id = %s AND try_number > 0", run_id)
-    assert len(retries) == tries[0][0] >= 4, "one for each"
+    query = (
+        "SELECT task_id, sum(try_number - 1) FROM task_instance WHERE run_id = %s AND try_number > 1 GROUP BY task_id"
+    )
+    tries = {task: int(count) for task, count in live.metadata(query, run_id)}
+    mails = Counter(event.split()[0].split("[")[0] for event in retries)
+    assert mails.keys() == tries.keys() >= {"standardise", "plan_shards", "compare", "load"}
+    for task, count in mails.items():
+        # While the people database is down, nobody can know whether somebody else has told.
+        most = 2 if task in {"standardise", "plan_shards"} else 1
+        assert tries[task] <= count <= most * tries[task], task
     assert stored(live) == before
 
 

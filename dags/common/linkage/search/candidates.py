@@ -116,7 +116,7 @@ def candidate_pairs(
 
 
 def bounded_pairs(
-    left: pa.Table, right: pa.Table, model: LinkageModel, at: float, most: int, budget: Budget
+    left: pa.Table, right: pa.Table | Segment, model: LinkageModel, at: float, most: int, budget: Budget
 ) -> tuple[pa.Table, Rows]:
     """As `candidate_pairs` of two tables, but records that have more than `most` pairs are given up.
 
@@ -144,15 +144,16 @@ def bounded_pairs(
         given_up.append(too_many + start)
         if sum(map(len, found)) > budget.pairs:
             work = Work(0, 0, sum(map(len, found)))
-            raise _explosion(work, budget, frequent_names(left, right))
+            raise _explosion(work, budget, frequent_names(left, _table(right)))
     rows = np.concatenate(found)
-    pairs = compared(left.take(rows[:, 0]), right.take(rows[:, 1]), model)
+    theirs = right.records(rows[:, 1]) if isinstance(right, Segment) else right.take(rows[:, 1])
+    pairs = compared(left.take(rows[:, 0]), theirs, model)
     pairs = pairs.add_column(0, "left_row", pa.array(rows[:, 0])).add_column(1, "right_row", pa.array(rows[:, 1]))
     return pairs.filter(pc.greater_equal(pairs["score"], at)), np.concatenate(given_up)
 
 
 def _bounded(
-    left: pa.Table, right: pa.Table, model: LinkageModel, least: float, most: int, budget: Budget
+    left: pa.Table, right: pa.Table | Segment, model: LinkageModel, least: float, most: int, budget: Budget
 ) -> tuple[Rows, Rows]:
     """Row pairs of the left records that have no more than `most`, as of `_find`; and the rows of the others."""
     ours, counts, found = Segment.of(left, _with_tokens(model)), np.zeros(len(left), np.int64), []
@@ -162,7 +163,7 @@ def _bounded(
         try:
             rows = _find(ours, theirs, model, least, generous, lambda _: None, most)
         except _OverBudgetError as error:
-            raise _explosion(error.work, budget, frequent_names(left, right)) from None
+            raise _explosion(error.work, budget, frequent_names(left, _table(right))) from None
         counts += np.bincount(rows[:, 0], minlength=len(left))
         found.append(rows + np.array([0, begin]))
     together = np.concatenate([np.empty((0, 2), np.int64), *found])

@@ -9,12 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from common.linkage.batch import Effort, batch_pairs, mark_too_common
+from common.linkage.batch import (
+    Effort,
+    Known,
+    Originals,
+    batch_pairs,
+    block_pairs,
+    certificate_of,
+    mark_too_common,
+)
 from common.linkage.comparison import comparison_vectors, numbers_similarity, words_similarity
 from common.linkage.decision import KNOWN
 from common.linkage.household import clear_differences
 from common.linkage.model import COMPARISON_VECTOR, STARTING_MODEL
-from common.linkage.search import Budget, CandidateExplosion
+from common.linkage.search import Budget, CandidateExplosion, Segment
 from common.linkage.standardise import STANDARDISED
 from common.linkage.validation import usable
 from hypothesis import example, given, reject, settings
@@ -156,6 +164,38 @@ def test_shards_together_find_what_the_whole_table_does(
 
 
 @settings(max_examples=30)
+@given(people_lists, people_lists, st.integers(1, 7), st.integers(1, 7))
+def test_blocks_and_segments_together_find_what_the_whole_does(
+    records: list[Person], people: list[Person], block_size: int, segment_size: int
+) -> None:
+    table, everybody = batch(records, set()), existing(people)
+    whole = batch_pairs(table, everybody, MODEL, with_batch=True, effort=Effort(certified=2))
+    originals = Originals.of(table)
+    blocks = ranges(len(originals.records), block_size)
+    segments = [everybody.slice(part.start, len(part)) for part in ranges(len(people), segment_size)]
+    known = [Known(part, Segment.of(part.select(STANDARDISED))) for part in segments]
+    parts = [
+        block_pairs(
+            originals, block, part, block if place == 0 else None, MODEL, Effort(certified=2 * (block == blocks[0]))
+        )
+        for block in blocks
+        for place, part in enumerate(known)
+    ] + [
+        block_pairs(originals, one, None, other, MODEL, Effort(certified=2 * (one == blocks[0])))
+        for one, other in combinations(blocks, 2)
+    ]
+    assert found(pa.concat_tables(parts)) == found(whole)
+    certificate = certificate_of(parts)
+    assert certificate.records == min(2, len(blocks[0]))
+    assert certificate.people == (len(people) + len(originals.records)) * (len(blocks[0]) > 0)
+    assert certificate.missed == 0
+
+
+def ranges(length: int, size: int) -> list[range]:
+    return [range(start, min(start + size, length)) for start in range(0, length, size)] or [range(0)]
+
+
+@settings(max_examples=30)
 @example([("ann", "smyth", "12 main st"), ("smith", "ann", "12 main st")], [])
 @given(people_lists, people_lists)
 def test_the_order_of_the_rows_does_not_matter(records: list[Person], people: list[Person]) -> None:
@@ -188,20 +228,25 @@ def marked(records: pa.Table, *pairs: pa.Table, most: int, known: pa.Table | Non
 
 
 @settings(max_examples=60)
-@given(people_lists, people_lists, st.integers(1, 7), st.sampled_from([1, 2, 3]), st.integers(1, 40))
-def test_who_is_too_common_depends_neither_on_shards_nor_on_the_budget(
-    records: list[Person], people: list[Person], shards: int, most: int, budget: int
+@given(
+    *(people_lists, people_lists, st.integers(1, 7), st.integers(1, 7)), st.sampled_from([1, 2, 3]), st.integers(1, 40)
+)
+def test_who_is_too_common_depends_neither_on_shards_nor_on_blocks_nor_on_the_budget(
+    records: list[Person], people: list[Person], shards: int, block_size: int, most: int, budget: int
 ) -> None:
     table, everybody = batch(records, set()), existing(people)
     unlimited = batch_pairs(table, everybody, MODEL, with_batch=True, effort=Effort(candidates=most))
     expected = marked(table, unlimited, most=most)
     size = max(1, -(-len(people) // shards))
     limited = Effort(candidates=most, budget=Budget(pairs=budget))
+    originals = Originals.of(table)
+    blocks = ranges(len(originals.records), block_size)
     try:
         parts = [
-            batch_pairs(table, everybody.slice(start, size), MODEL, with_batch=start == 0, effort=limited)
-            for start in range(0, max(len(people), 1), size)
-        ]
+            block_pairs(originals, block, Known(everybody.slice(at, size)), block if at == 0 else None, MODEL, limited)
+            for at in range(0, max(len(people), 1), size)
+            for block in blocks
+        ] + [block_pairs(originals, one, None, other, MODEL, limited) for one, other in combinations(blocks, 2)]
     except CandidateExplosion:
         reject()  # there is not even room for the pairs of the others
     assert marked(table, *parts, most=most) == expected

@@ -50,6 +50,30 @@ def plan_shards(batch: Table) -> list[Json]:
     return pipeline.plan_shards(batch)
 
 
+@table_task(map_index_template="people from {{ task.op_kwargs['shard']['first_person'] }} on")
+def encode(shard: Json) -> Json:
+    """Encode the people of a shard for the search, unless what was encoded in an earlier run is what they are still."""
+    from common import segments
+
+    return dict(segments.keep(shard))
+
+
+@table_task()
+def plan_blocks(batch: Table, kept: list[Json]) -> list[Json]:
+    """Pair up blocks of the batch with segments of people, each pair within the budget of one comparison."""
+    from common import pipeline
+
+    return pipeline.plan_blocks(batch, kept)
+
+
+@table_task()
+def canaries(batch: Table, run_id: str | None = None) -> Table:
+    """Make records with a known answer: copies of stored people, and stored people as strangers."""
+    from common import pipeline
+
+    return pipeline.make_canaries(batch, run_id)
+
+
 @table_task()
 def training_pairs(params: Json | None = None, run_id: str | None = None) -> Table:
     """Make labelled pairs of prepared data, stored people and judgements; skipped between retrainings."""
@@ -74,20 +98,12 @@ def choose_model(fitted: list[Json] | None = None, params: Json | None = None, r
     return retraining.choose_model(fitted, params, run_id)
 
 
-@table_task(map_index_template="people {{ task.op_kwargs['shard']['first_person'] }} on")
-def compare(batch: Table, model: Json, shard: Json, run_id: str | None = None) -> Table:
-    """Find every candidate pair of the batch in one shard of the table, and within the batch itself."""
+@table_task(map_index_template="{{ task.op_kwargs['block']['name'] }}")
+def compare(batch: Table, model: Json, shadow: Table, block: Json, run_id: str | None = None) -> Table:
+    """Find every candidate pair of a block of the batch with a segment of people, and within the batch itself."""
     from common import pipeline
 
-    return pipeline.compare_batch(batch, model, shard, run_id)
-
-
-@table_task(multiple_outputs=False)
-def canaries(batch: Table, model: Json, shards: list[Json], run_id: str | None = None) -> Json:
-    """Score records with a known answer, in shadow: copies of stored people, and stored people as strangers."""
-    from common import pipeline
-
-    return pipeline.score_canaries(batch, model, shards, run_id)
+    return pipeline.compare_batch(batch, model, block, shadow, run_id)
 
 
 @table_task()
@@ -109,7 +125,7 @@ def load(
 
 
 @table_task(on_success_callback=[alerts.forget_try, alerts.mail_report])
-def report(numbers: Json, model: Json, pairs: list[Table], shadow: Json, run_id: str | None = None) -> str:
+def report(numbers: Json, model: Json, pairs: list[Table], shadow: Table, run_id: str | None = None) -> str:
     """Check that the numbers add up, write the report and mail it."""
     from common import pipeline
 
@@ -150,11 +166,14 @@ def dedupe_people() -> None:
     labelled = training_pairs()
     batch >> labelled  # the first people of an empty table are invented by `ingest`
     model = choose_model(fit_models(labelled))
+    shadow = canaries(batch)
     # Airflow does not take the documentation of a mapped task from its docstring.
-    pairs = compare.override(doc_md=compare.function.__doc__).partial(batch=batch, model=model).expand(shard=shards)
+    encoded = encode.override(doc_md=encode.function.__doc__).expand(shard=shards)
+    compared = compare.override(doc_md=compare.function.__doc__).partial(batch=batch, model=model, shadow=shadow)
+    pairs = compared.expand(block=plan_blocks(batch, encoded))
     decisions = decide(batch, model, pairs)
     loaded = load(batch, model, pairs, decisions, shards)
-    written = report(loaded, model, pairs, canaries(batch, model, shards))
+    written = report(loaded, model, pairs, shadow)
     written.operator.operator_extra_links = (ReportLink(),)  # type: ignore[attr-defined]
     written >> tidy()
 

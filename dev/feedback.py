@@ -128,7 +128,7 @@ def _load(batch_id: str, rows: list[tuple[str, dict[str, Any]]], model: Any) -> 
     batch = pipeline.standardise_batch(pa.table(columns).replace_schema_metadata(metadata))
     shards = pipeline.plan_shards(batch)
     before = shards[-1]["last_person"]  # whom a retraining learns from
-    pairs = [pipeline.compare_batch(batch, model.to_dict(), shard, batch_id) for shard in shards]
+    pairs = pipeline.compare_all(batch, model.to_dict(), shards, batch_id)
     decisions = pipeline.decide_batch(batch, model.to_dict(), pairs)
     described = people_db.Batch(batch_id, batch_id, batch_id, "default", people_before=before)
     pipeline.load_decided(described, batch, model, pa.concat_tables(pairs), decisions, shards)

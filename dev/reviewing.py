@@ -39,7 +39,7 @@ def sweep(batch_id: str) -> None:
     """A sweep of the table from plan to load."""
     batch = pipeline.standardise_batch(pipeline.ingest({"source": database.SWEEP}, "a run"))
     shards = pipeline.plan_shards(batch)
-    pairs = [pipeline.compare_batch(batch, MODEL.to_dict(), shard, "a run") for shard in shards]
+    pairs = pipeline.compare_all(batch, MODEL.to_dict(), shards, "a run")
     decisions = pipeline.decide_batch(batch, MODEL.to_dict(), pairs)
     described = database.Batch(batch_id, f"run of {batch_id}", database.SWEEP, database.SWEEP, people_before=0)
     pipeline.load_decided(described, batch, MODEL, pa.concat_tables(pairs), decisions, shards)

@@ -138,7 +138,7 @@ def _load(records: pa.Table, keys: Sequence[str], run_id: str) -> None:
     metadata = {"source": run_id, "system": "default", "people_before": "0"}
     batch = pipeline.standardise_batch(pa.table({**columns, "problem": missing, "raw": missing}, metadata=metadata))
     shards = pipeline.plan_shards(batch)
-    pairs = [pipeline.compare_batch(batch, model, shard, run_id) for shard in shards]
+    pairs = pipeline.compare_all(batch, model, shards, run_id)
     decisions = pipeline.decide_batch(batch, model, pairs)
     described = people_db.Batch(run_id, run_id, run_id, "default", people_before=0)
     pipeline.load_decided(described, batch, STARTING_MODEL, pa.concat_tables(pairs), decisions, shards)

@@ -47,19 +47,23 @@ def erase(
             raise PeopleDbError(nobody)
         deleted, left = delete_erased_files()
         return f"{nobody} any more\nfiles deleted: {deleted}, left: {left}", left
+    from common import segments
+
     found, searched = _files_of(traces)
     with people_db.writing(patience) as connection:
+        rows = [row for person in erased.people for row in people_db.rows_of_person(connection, person)]
         done = people_db.erase(connection, erased, keep_out=keep_out)
         people_db.note_erased_files(connection, [str(file.path) for file in found])
     removed = ", ".join(f"{count} of {table}" for table, count in sorted(done.rows.items()))
     alike = ", ".join(f"{count} of {table}" for table, count in done.left.items())
     deleted, left = delete_erased_files()
+    forgotten = segments.forget(rows)
     who = f"person {', '.join(map(str, erased.people))}" if erased.people else "the records under this key"
     lines = [
         f"{who} erased; removed: {removed}",
         f"rows that say the same: {alike or 'none'}",
         f"files of batches searched: {searched}, with something of them: {len(found)}; "
-        f"deleted: {deleted}, left: {left}",
+        f"deleted: {deleted}, left: {left}; files of segments deleted: {forgotten}",
     ]
     return "\n".join([*lines, "what is delivered again is kept out"] if keep_out else lines), left
 

@@ -6,27 +6,38 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from itertools import combinations, combinations_with_replacement, product
+from typing import Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from airflow.sdk.exceptions import AirflowSkipException
 
-from common import lookup, people_db, sources
+from common import lookup, people_db, segments, sources, sweeping
 from common.errors import SourceError
-from common.linkage.batch import Effort, batch_pairs, certificate_of, mark_too_common
-from common.linkage.canary import Canaries, canary_records, judge_canaries
+from common.linkage.batch import (
+    Effort,
+    Originals,
+    block_pairs,
+    certificate_of,
+    certified,
+    mark_too_common,
+    pairs_with_people,
+)
+from common.linkage.canary import canary_records, is_canary, judge_canaries
 from common.linkage.decision import decide
 from common.linkage.model import STARTING_MODEL, LinkageModel
 from common.linkage.recognition import recognise
 from common.linkage.search import Budget, Progress
 from common.linkage.standardise import standardise
+from common.linkage.sweep import people_pairs
 from common.linkage.validation import add_quarantine_reason, usable, without
 from common.report.findings import Findings
 from common.report.write import write_report
 from common.run_report import RunReport
 from common.settings import (
+    BLOCK_RECORDS,
     CANARIES,
     CANARY_RUNS,
     CERTIFIED_RECORDS,
@@ -39,7 +50,7 @@ from common.settings import (
     REVIEWED_BATCHES,
     RUN_SLA,
 )
-from common.standardising import standardise_people
+from common.standardising import standardise_in_pages, standardise_people
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +77,8 @@ def ingest(params: Mapping[str, Any], run_id: str) -> pa.Table:
         SourceError: the source cannot be read, or invented people may not enter this table.
         AirflowSkipException: there is nothing new in a folder.
     """
-    if params["source"] == SWEEP:
-        return _described(people_db.people_as_records(), SWEEP, SWEEP, people_before=0)
+    if params["source"] == SWEEP:  # nobody comes in: people are compared where they are
+        return _described(sources.INCOMING.empty_table(), SWEEP, SWEEP, people_before=0)
     if params["source"] != FAKER:
         return _described(_read_files(params, run_id), params["source"], params["system"], people_before=0)
     _check_invented_may_enter()
@@ -119,20 +130,90 @@ def standardise_batch(incoming: pa.Table) -> pa.Table:
 
 
 def plan_shards(records: pa.Table) -> list[people_db.Shard]:
-    """The shards of the table that a batch is compared with; none of it for a sweep, which is the table itself.
+    """The shards of the table that a batch is compared with, or that a sweep compares with each other.
 
     Rows that other clients wrote, or that an older standardiser made, are standardised first.
     """
-    with people_db.transaction() as connection:
-        standardise_people(connection)
-    shards = people_db.plan_shards()
+    standardise_in_pages()
+    return people_db.plan_shards(originals=_origin(records) == SWEEP)
+
+
+class Block(TypedDict):
+    """What one mapped `compare` compares: a block of the batch with a segment and with a block of the batch.
+
+    `records` are the first row of a block and the first one after it, in the order of `Originals`. They are compared
+    with the people of `segment`, if it names one, and with the records `others`, if there are any: the same ones, or
+    later ones. A sweep compares the people of `people` with those of `segment`, or with each other if that is None.
+    """
+
+    name: str
+    records: tuple[int, int] | None
+    others: tuple[int, int] | None
+    people: segments.Kept | None
+    segment: segments.Kept | None
+
+
+def plan_blocks(records: pa.Table, kept: Sequence[segments.Kept]) -> list[Block]:
+    """What is to be compared, in blocks that are each within the budget of one task. Other segments are pruned.
+
+    Args:
+        records: the standardised batch.
+        kept: a segment of each shard.
+    """
+    pruned = segments.prune({segment["name"] for segment in kept})
+    log.info("%d files of segments that no run needs any more are deleted", pruned)
     if _origin(records) == SWEEP:
-        return [people_db.Shard(first_person=0, last_person=-1, with_batch=True, snapshot=shards[0]["snapshot"])]
-    return shards
+        pairs = [(one, other) for one, other in combinations_with_replacement(kept, 2)]
+        return [
+            Block(
+                name=f"{_people(one)} x {_people(other)}",
+                records=None,
+                others=None,
+                people=one,
+                segment=None if other is one else other,
+            )
+            for one, other in pairs
+        ]
+    length = len(Originals.of(records).records)
+    blocks = [(begin, min(begin + BLOCK_RECORDS, length)) for begin in range(0, length, BLOCK_RECORDS)] or [(0, 0)]
+    first = kept[0]["name"]
+    with_people = [
+        Block(
+            name=f"records {block[0] + 1:,} to {block[1]:,} x {_people(segment)}",
+            records=block,
+            others=block if segment["name"] == first else None,
+            people=None,
+            segment=segment,
+        )
+        for block, segment in product(blocks, kept)
+    ]
+    within = [
+        Block(
+            name=f"records {one[0] + 1:,} to {one[1]:,} x records {other[0] + 1:,} to {other[1]:,}",
+            records=one,
+            others=other,
+            people=None,
+            segment=None,
+        )
+        for one, other in combinations(blocks, 2)
+    ]
+    return with_people + within
+
+
+def _people(kept: segments.Kept) -> str:
+    shard = kept["shard"]
+    if shard["first_person"] > shard["last_person"]:
+        return f"{kept['rows']:,} spellings"
+    return f"{kept['rows']:,} people from {shard['first_person']} on"
 
 
 def _origin(records: pa.Table) -> str:
     return str(records.schema.metadata[b"source"], "utf-8")
+
+
+def sweep_id(run_id: str) -> str:
+    """The key of the batch that a sweep by a run is."""
+    return hashlib.sha256(f"{SWEEP}\0{run_id}".encode()).hexdigest()[:32]
 
 
 def _system(records: pa.Table) -> str:
@@ -148,38 +229,39 @@ def _recognised(connection: people_db.Transaction, records: pa.Table, system: st
     return recognise(good, by_content, by_key, people_db.spellings_of(connection, people), model)
 
 
-def compare_batch(records: pa.Table, model: Mapping[str, Any], shard: people_db.Shard, run_id: str) -> pa.Table:
-    """Candidate pairs of a batch in one shard, see `batch_pairs`; the first shard takes the batch itself too."""
-    sweep, linkage_model = _origin(records) == SWEEP, LinkageModel.from_dict(model)
-    # Comparing all spellings would make one person of people who are strangers.
-    people = people_db.CANDIDATES.empty_table() if sweep else people_db.read_people(shard)
-    pairs = batch_pairs(
-        records,
-        people,
-        linkage_model,
-        with_batch=shard["with_batch"],
-        effort=Effort(
-            certified=CERTIFIED_RECORDS,
-            seed=_seed(run_id),
-            budget=Budget(pairs=MAX_CANDIDATE_PAIRS, comparisons=MAX_ADDRESS_COMPARISONS),
-            progress=_ProgressLog(),
-            candidates=MAX_CANDIDATES,
-        ),
+def compare_batch(records: pa.Table, model: Mapping[str, Any], block: Block, shadow: pa.Table, run_id: str) -> pa.Table:
+    """Candidate pairs of a block, see `block_pairs`, and with the first block those of the canaries with its segment.
+
+    Of a sweep: pairs of people, see `sweep.people_pairs`.
+
+    Args:
+        records: the standardised batch.
+        model: as `LinkageModel.to_dict`.
+        block: as planned.
+        shadow: what `make_canaries` made.
+        run_id: seeds the certificate. What is proved is proved for records of the first block.
+    """
+    linkage_model = LinkageModel.from_dict(model)
+    effort = Effort(
+        seed=_seed(run_id),
+        budget=Budget(pairs=MAX_CANDIDATE_PAIRS, comparisons=MAX_ADDRESS_COMPARISONS),
+        progress=_ProgressLog(),
+        candidates=MAX_CANDIDATES,
     )
+    certifying = replace(effort, certified=CERTIFIED_RECORDS)
+    segment = None if block["segment"] is None else segments.opened(block["segment"])
+    if block["people"] is not None:
+        pairs = people_pairs(segments.opened(block["people"]), segment, linkage_model, certifying)
+        log.info("%s", certificate_of([pairs]))
+        return sweeping.as_of(pairs, block["people"]["shard"]["snapshot"])
+    rows, others = range(*block["records"] or ()), None if block["others"] is None else range(*block["others"])
+    is_first = rows.start == 0
+    pairs = block_pairs(Originals.of(records), rows, segment, others, linkage_model, certifying if is_first else effort)
     log.info("%s", certificate_of([pairs]))
-    return _apart(records, pairs.filter(pc.greater_equal(pairs["score"], linkage_model.review_at))) if sweep else pairs
-
-
-def _apart(records: pa.Table, pairs: pa.Table) -> pa.Table:
-    """The pairs of a sweep, where people whom somebody called two are two, like relatives: never without a look."""
-    apart = {(row["person_id"], row["other_id"]) for row in people_db.people_apart().to_pylist()}
-    if not apart:
-        return pairs
-    person_of = dict(zip(records["record_key"].to_pylist(), map(int, records["source_key"].to_pylist()), strict=True))
-    sides = zip(pairs["record_key"].to_pylist(), pairs["other_record_key"].to_pylist(), strict=True)
-    two = pa.array([(person_of[one], person_of[other]) in apart for one, other in sides], pa.bool_())
-    place = pairs.column_names.index("household")
-    return pairs.set_column(place, "household", pc.or_(pairs["household"], two))
+    if is_first and segment is not None:
+        of_canaries = pairs_with_people(usable(shadow), segment, linkage_model, replace(effort, certified=0))
+        pairs = certified(pa.concat_tables([pairs, of_canaries]), certificate_of([pairs]))
+    return pairs
 
 
 class _ProgressLog:
@@ -208,25 +290,43 @@ def _seed(run_id: str) -> int:
     return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:6])
 
 
-def score_canaries(
-    records: pa.Table, model: Mapping[str, Any], shards: list[people_db.Shard], run_id: str
-) -> dict[str, int]:
-    """Score records with a known answer against everybody, in shadow; the fields of `Canaries`."""
-    linkage_model = LinkageModel.from_dict(model)
+def compare_all(
+    records: pa.Table, model: Mapping[str, Any], shards: Sequence[people_db.Shard], run_id: str
+) -> list[pa.Table]:
+    """What the tasks between `plan_shards` and `decide` do, without canaries: the pairs of each block."""
+    kept = [segments.keep(shard) for shard in shards]
+    nobody = standardise_batch(sources.INCOMING.empty_table())
+    return [compare_batch(records, model, block, nobody, run_id) for block in plan_blocks(records, kept)]
+
+
+def make_canaries(records: pa.Table, run_id: str) -> pa.Table:
+    """Records with a known answer, standardised: `compare` scores them in shadow, and `report_batch` judges them.
+
+    There are none for a sweep.
+    """
     people, _ = people_db.sample_people(0 if _origin(records) == SWEEP else CANARIES, _seed(run_id), run_id)
     raw = canary_records(people, _seed(run_id))
     missing = pa.nulls(len(raw), pa.string())
-    standardised = standardise_batch(raw.append_column("source_key", missing).append_column("problem", missing))
-    canaries = judge_canaries(usable(standardised), lookup.find(standardised, linkage_model, shards), linkage_model)
-    log.info("%s", canaries)
-    return asdict(canaries)
+    return standardise_batch(raw.append_column("source_key", missing).append_column("problem", missing))
+
+
+def _of_batch(pairs: Sequence[pa.Table]) -> pa.Table:
+    """The pairs of all blocks without those of canaries."""
+    together = pa.concat_tables(pairs).replace_schema_metadata(None)
+    return together.filter(pc.invert(is_canary(together["record_key"])))
 
 
 def decide_batch(records: pa.Table, model: Mapping[str, Any], pairs: Sequence[pa.Table]) -> pa.Table:
-    """Decisions about a batch by the pairs of all shards, see `decide`; none about records that are too common."""
-    linkage_model, found = LinkageModel.from_dict(model), pa.concat_tables(pairs)
+    """Decisions about a batch by the pairs of all blocks, see `decide`; none about records that are too common.
+
+    Of a sweep, see `sweeping.decide_people`.
+    """
+    linkage_model = LinkageModel.from_dict(model)
     with people_db.transaction() as connection:
+        if _origin(records) == SWEEP:
+            return sweeping.decide_people(connection, pairs, linkage_model)
         known = _recognised(connection, records, _system(records), linkage_model)
+    found = _of_batch(pairs)
     return decide(mark_too_common(records, found, known, MAX_CANDIDATES), found, known, linkage_model)
 
 
@@ -235,7 +335,7 @@ def load_batch(
     model: Mapping[str, Any],
     pairs: Sequence[pa.Table],
     decisions: pa.Table,
-    shards: list[people_db.Shard],
+    shards: Sequence[people_db.Shard],
     run_id: str,
 ) -> dict[str, Any]:
     """Write a decided batch under the key that follows from its content; one that is there already stays as it is.
@@ -245,7 +345,8 @@ def load_batch(
     """
     origin = _origin(records)
     batch = people_db.Batch(
-        batch_id=sources.batch_id(records, _system(records)),
+        # A sweep is what a run found in the table; the same run finds it once.
+        batch_id=sweep_id(run_id) if origin == SWEEP else sources.batch_id(records, _system(records)),
         run_id=run_id,
         source=origin,
         system=_system(records),
@@ -253,7 +354,9 @@ def load_batch(
         files=json.loads(records.schema.metadata.get(b"files", b"{}")),
     )
     linkage_model = LinkageModel.from_dict(model)
-    return asdict(load_decided(batch, records, linkage_model, pa.concat_tables(pairs), decisions, shards))
+    # Those of a sweep carry the metadata that all of them share.
+    found = pa.concat_tables(pairs) if origin == SWEEP else _of_batch(pairs)
+    return asdict(load_decided(batch, records, linkage_model, found, decisions, shards))
 
 
 def load_decided(
@@ -262,7 +365,7 @@ def load_decided(
     model: LinkageModel,
     pairs: pa.Table,
     decisions: pa.Table,
-    shards: list[people_db.Shard],
+    shards: Sequence[people_db.Shard],
 ) -> RunReport:
     """Write a decided batch in one transaction, all of it or nothing.
 
@@ -273,8 +376,8 @@ def load_decided(
         batch: what it is; if it is loaded already, nothing changes.
         records: the standardised batch.
         model: what scored the pairs.
-        pairs: all its candidate pairs, as `batch_pairs` returns them.
-        decisions: what `decide` made of them.
+        pairs: all its candidate pairs, as `batch_pairs` returns them; of a sweep those of people.
+        decisions: what `decide`, or for a sweep `sweeping.decide_people`, made of them.
         shards: as planned before the comparison.
     """
     with people_db.writing() as connection:
@@ -284,7 +387,7 @@ def load_decided(
         if batch.source in _INVENTED:
             _check_invented_may_enter(connection)
         if batch.source == SWEEP:
-            return people_db.mark_duplicates(connection, batch, records, decisions, model)
+            return sweeping.mark(connection, batch, pairs, decisions, model)
         standardise_people(connection)
         kept_out = people_db.kept_out(connection, records, batch.system)
         records, pairs = without(records, kept_out), _pairs_without(pairs, kept_out)
@@ -313,15 +416,15 @@ def _fill(rows: int) -> None:
     model = STARTING_MODEL.to_dict()
     records = standardise_batch(_described(sources.fake_people(rows, _FIRST_SEED), _FIRST_PEOPLE, FAKER, 0))
     shards = plan_shards(records)
-    pairs = [compare_batch(records, model, shard, people_db.FIRST_PEOPLE) for shard in shards]
-    load_batch(records, model, pairs, decide_batch(records, model, pairs), shards, run_id=people_db.FIRST_PEOPLE)
+    pairs = compare_all(records, model, shards, people_db.FIRST_PEOPLE)
+    load_batch(records, model, pairs, decide_batch(records, model, pairs), shards, people_db.FIRST_PEOPLE)
 
 
 def report_batch(
     numbers: Mapping[str, Any],
     model: Mapping[str, Any],
     pairs: Sequence[pa.Table],
-    shadow: Mapping[str, int],
+    shadow: pa.Table,
     run_id: str,
     undelivered: Sequence[str] = (),
 ) -> str:
@@ -330,14 +433,17 @@ def report_batch(
     Args:
         numbers: what `load_batch` returned.
         model: that decided, as `LinkageModel.to_dict`.
-        pairs: of all shards, for the certificate that they carry.
-        shadow: what `score_canaries` returned.
+        pairs: of all blocks, for the canaries among them and the certificate that they carry.
+        shadow: what `make_canaries` made.
         run_id: the run that reports.
         undelivered: mails that reached nobody, in one line each.
     """
     loaded = RunReport(**numbers)
     batch_id = loaded.batch_id
-    people_db.store_canaries(batch_id, Canaries(**shadow))
+    if loaded.source != SWEEP:
+        canaries = judge_canaries(usable(shadow), pa.concat_tables(pairs), LinkageModel.from_dict(model))
+        log.info("%s", canaries)
+        people_db.store_canaries(batch_id, canaries)
     with people_db.transaction() as connection:
         work = people_db.review_work(connection, batch_id, REVIEWED_BATCHES)
     findings = Findings(

@@ -4,6 +4,7 @@ What differs between deployments is read from the environment; the rest are cons
 """
 
 import os
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -81,8 +82,20 @@ EMBEDDED_PEOPLE_DB = os.environ.get("DEDUPE_EMBEDDED_PEOPLE_DB") == "1"
 """Whether the people live in the server inside this checkout, where things are tried out: invented people may join them
 whoever they are. dev/launch.py knows and says it."""
 
-SHARD_PEOPLE = 4_000_000
-"""People per mapped `compare`; a shard of this size needs about 3 GB."""
+SHARD_PEOPLE = int(os.environ.get("DEDUPE_SHARD_PEOPLE", 1_000_000))
+"""People or spellings in a shard: what one `encode` encodes and one `compare` compares with, some 500 bytes each.
+Shards that are full stay as they are when this changes."""
+
+BLOCK_RECORDS = int(os.environ.get("DEDUPE_BLOCK_RECORDS", 50_000))
+"""Records of a batch that one `compare` compares with one shard."""
+
+SEGMENT_CACHE = Path(
+    os.environ.get("DEDUPE_SEGMENT_CACHE", Path(tempfile.gettempdir()) / f"dedupe-people-{os.getuid()}")
+)
+"""Where a worker keeps segments that it has fetched from an object store, to map them into memory."""
+
+SEGMENTS_KEPT = timedelta(days=1)
+"""How long a segment is kept that the last run did not use."""
 
 CERTIFIED_RECORDS = 5
 """Records of a batch that `compare` also compares exhaustively, as a proof that it misses no pair."""

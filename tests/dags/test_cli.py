@@ -18,7 +18,7 @@ from postgres import Server
 
 DAY = "2026-11-08"
 TASKS = (
-    *("ingest", "standardise", "plan_shards", "training_pairs", "fit_models", "choose_model"),
+    *("ingest", "standardise", "plan_shards", "encode", "plan_blocks", "training_pairs", "fit_models", "choose_model"),
     *("compare", "canaries", "decide", "load", "report", "tidy"),
 )
 ROWS = "first_name,last_name,address\nAnn,Smith,12 Main St\nAnne,Smith,12 Main Street\nBob,Jones,7 Oak Ave\n,,nowhere\n"

@@ -17,7 +17,7 @@ from visitor import CHROMIUM, Visitor, browsing
 ROWS = "first_name,last_name,address\nAnn,Smith,12 Main St\nAnne,Smith,12 Main Street\nBob,Jones,7 Oak Ave\n,,nowhere\n"
 PATIENCE = 300  # seconds, for a run on a busy machine
 TASKS = (
-    *("ingest", "standardise", "plan_shards", "training_pairs", "fit_models", "choose_model"),
+    *("ingest", "standardise", "plan_shards", "encode", "plan_blocks", "training_pairs", "fit_models", "choose_model"),
     *("compare", "canaries", "decide", "load", "report", "tidy"),
 )
 

@@ -33,11 +33,16 @@ MAY_IMPORT = {
     "lookup": {*LEAVES, "linkage", "people_db"},
     "newcomers": {"linkage", "lookup", "people_db", "standardising"},
     "pages": {*LEAVES, "lookup", "newcomers", "people_db", "report", "review", "upkeep"},
-    "pipeline": {*LEAVES, "linkage", "lookup", "people_db", "report", "run_report", "sources", "standardising"},
+    "segments": {*LEAVES, "arrow_xcom", "linkage", "people_db"},
+    "sweeping": {"linkage", "people_db", "run_report"},
+    "pipeline": {
+        *(*LEAVES, "linkage", "lookup", "people_db", "report", "run_report", "segments", "sources", "standardising"),
+        "sweeping",
+    },
     "retraining": {*LEAVES, "linkage", "people_db", "sources"},
     "review": {*LEAVES, "linkage", "lookup", "newcomers", "people_db", "standardising"},
     "standardising": {"linkage", "people_db"},
-    "erasing": {*LEAVES, "arrow_xcom", "people_db", "standardising"},
+    "erasing": {*LEAVES, "arrow_xcom", "people_db", "segments", "standardising"},
     "retention": {*LEAVES, "arrow_xcom", "erasing", "people_db", "report"},
     "spreadsheet": {*LEAVES, "newcomers", "people_db", "review"},
     "terminal": {*LEAVES, "newcomers", "people_db", "review"},
@@ -46,7 +51,8 @@ MAY_IMPORT = {
         *("spreadsheet", "standardising", "terminal"),
     },
     "dedupe_people": {
-        *("alerts", "deadline", "default_args", "events", "pages", "pipeline", "retention", "retraining", "table_task"),
+        *("alerts", "deadline", "default_args", "events", "pages", "pipeline", "retention", "retraining"),
+        *("segments", "table_task"),
     },
 }
 

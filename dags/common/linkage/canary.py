@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from common.linkage.corruption import Record, corrupt
 from common.linkage.model import LinkageModel
 
+_KEY = "canary "  # records of a batch have hexadecimal keys
+
 
 @dataclass(frozen=True)
 class Canaries:
@@ -82,7 +84,7 @@ def canary_records(people: pa.Table, seed: int) -> pa.Table:
         original = Record(*(person[name] for name in Record._fields))
         copy, _ = corrupt(original, rng)
         for returning, record in ((True, copy), (False, original)):
-            key = f"canary {person['person_id']} {'returning' if returning else 'stranger'}"
+            key = f"{_KEY}{person['person_id']} {'returning' if returning else 'stranger'}"
             rows.append(
                 {"record_key": key, "person_id": person["person_id"], "returning": returning, **record._asdict()}
             )
@@ -91,14 +93,20 @@ def canary_records(people: pa.Table, seed: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
+def is_canary(record_keys: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which keys of records are those of canaries."""
+    return pc.starts_with(record_keys, _KEY)
+
+
 def judge_canaries(canaries: pa.Table, pairs: pa.Table, model: LinkageModel) -> Canaries:
     """Count what went wrong.
 
     Args:
         canaries: as `canary_records` made them, those in quarantine left out.
-        pairs: their candidate pairs with all people, as `batch_pairs` returns them.
+        pairs: their candidate pairs with all people, as `block_pairs` returns them; others are passed over.
         model: supplies the cut-offs.
     """
+    pairs = pairs.filter(pc.is_in(pairs["record_key"], canaries["record_key"].combine_chunks()))
     who = dict(zip(canaries["record_key"].to_pylist(), canaries["person_id"].to_pylist(), strict=True))
     person = pa.array([who[key] for key in pairs["record_key"].to_pylist()], pa.int64())
     own = pc.equal(pairs["person_id"], person)

@@ -212,6 +212,7 @@ def _write_spellings(connection: Transaction, batch_id: str, records: pa.Table, 
             FROM fresh_spellings AS f LEFT JOIN people AS p USING (person_id)
             WHERE (f.first_name_std, f.last_name_std, f.address_std, f.generation_std)
                   IS DISTINCT FROM (p.first_name_std, p.last_name_std, p.address_std, p.generation_std)
+            ORDER BY f.record_key
             """
         )
         cursor.execute("DROP TABLE fresh_spellings")
@@ -235,12 +236,9 @@ def mark_duplicates(
     Args:
         connection: within `writing`.
         batch: what it is; `people_before` is replaced by the highest person_id now.
-        records: everybody, as `people_as_records` gave them, standardised.
+        records: everybody concerned, as `people_as_records` gives them now, standardised.
         decisions: what `decide` made of them; new ones stay as they are and are not written down.
         model: what scored the pairs.
-
-    Raises:
-        PeopleDbError: somebody involved has changed or gone meanwhile; the sweep must be run again.
     """
     person_of = dict(zip(records["record_key"].to_pylist(), map(int, records["source_key"].to_pylist()), strict=True))
     decided = decisions.filter(pc.not_equal(decisions["decision"], Decision.NEW))
@@ -251,7 +249,6 @@ def mark_duplicates(
         place, "survivor_key", pc.if_else(asked, decided["matched_record_key"], decided["survivor_key"])
     )
     involved = records.filter(pc.is_in(records["record_key"], decided["record_key"].combine_chunks()))
-    _check_unchanged(connection, decided)
     people_before = value(connection.execute("SELECT coalesce(max(person_id), 0) FROM people"))
     numbers = write_batch(connection, replace(batch, people_before=people_before), involved, decided, model, person_of)
     marks = [
@@ -268,19 +265,6 @@ def mark_duplicates(
         [[person for person, _ in marks], [survivor for _, survivor in marks]],
     )
     return numbers
-
-
-def _check_unchanged(connection: Transaction, decided: pa.Table) -> None:
-    keys = pc.unique(pa.concat_arrays([decided[name].combine_chunks() for name in ("record_key", "survivor_key")]))
-    unchanged = connection.execute(
-        """
-        SELECT count(*) FROM people
-        WHERE duplicate_of IS NULL AND md5(ROW(person_id, first_name, last_name, address)::text) = ANY(%s)
-        """,
-        [keys.drop_null().to_pylist()],
-    )
-    if value(unchanged) != len(keys.drop_null()):
-        raise PeopleDbError("people changed while the table was swept: run the sweep again")
 
 
 def loaded_batch(batch_id: str) -> LoadedBatch:

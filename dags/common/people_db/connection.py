@@ -142,14 +142,26 @@ def _one_line(error: psycopg.Error) -> str:
 
 def read_arrow(query: str, values: list[Any]) -> pa.Table:
     """The rows of a query as Arrow, without a detour through Python objects."""
+    with reading() as read:
+        return read(query, values)
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[str, list[Any]], pa.Table]]:
+    """Queries as `read_arrow` answers them, all as of the moment of the first one."""
     import adbc_driver_postgresql.dbapi
 
     with transaction() as connection:
         uri = make_conninfo(connection.info.dsn, password=connection.info.password or None)
     with adbc_driver_postgresql.dbapi.connect(uri) as connection, connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("SELECT set_config('search_path', quote_ident($1), false)", [PEOPLE_SCHEMA])
-        cursor.execute(query, values or None)
-        return cursor.fetch_arrow_table()
+
+        def read(query: str, values: list[Any]) -> pa.Table:
+            cursor.execute(query, values or None)
+            return cursor.fetch_arrow_table()
+
+        yield read
 
 
 def value(cursor: psycopg.Cursor[Any]) -> Any:

@@ -1,9 +1,9 @@
 """People: who is stored, in shards for comparing, and their standardised columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from common.people_db.connection import (
     as_table,
     as_tables,
     read_arrow,
+    reading,
     rows_of,
     transaction,
     value,
@@ -30,16 +31,21 @@ CANDIDATES = pa.schema([*PAIR_ENDS, *((name, pa.string()) for name in STANDARDIS
 
 
 class Shard(TypedDict):
-    """A range of people that one mapped `compare` reads, both ends included.
+    """A range of people and one of spellings that are compared as one, all ends included; either may be empty.
 
-    `snapshot` is what the table held when the shards were planned (a Postgres snapshot as text): `load` compares
-    again with whatever is not visible in it. The first shard also takes the batch itself (`with_batch`).
+    Shards stay the same from run to run, but for the one that holds the newcomers: what was encoded of them can be
+    kept. `snapshot` is what the table held when they were planned (a Postgres snapshot as text): `load` compares again
+    with whatever is not visible in it. The batch itself is compared beside the first shard (`with_batch`). For a sweep
+    (`originals`) a shard is the people in it alone, by their first spellings.
     """
 
     first_person: int
     last_person: int
+    first_spelling: int
+    last_spelling: int
     with_batch: bool
     snapshot: str
+    originals: bool
 
 
 def is_empty() -> bool:
@@ -124,28 +130,78 @@ def _people_before(connection: Transaction, run_id: str) -> int:
     return int(value(before))
 
 
-def plan_shards(patience: timedelta | None = None) -> list[Shard]:
-    """Split the table into ranges of at most `SHARD_PEOPLE`; at least one, also when it is empty.
+def plan_shards(patience: timedelta | None = None, *, originals: bool = False) -> list[Shard]:
+    """Split people and spellings into ranges of about `SHARD_PEOPLE`; at least one, also when there are none.
+
+    A range ends for good when somebody comes after it; the last one of people and of spellings are one shard.
 
     Args:
         patience: see `transaction`.
+        originals: for a sweep.
     """
     with transaction(patience) as connection:
         snapshot = value(connection.execute("SELECT pg_current_snapshot()::text"))
-        firsts = connection.execute(
-            """
-            SELECT person_id FROM (SELECT person_id, row_number() OVER (ORDER BY person_id) AS place FROM people) AS p
-            WHERE (place - 1) %% %s = 0 ORDER BY place
-            """,
-            [SHARD_PEOPLE],
-        ).fetchall()
-        last = value(connection.execute("SELECT coalesce(max(person_id), 0) FROM people"))
-    bounds = [first for (first,) in firsts] or [0]
-    lasts = [*(first - 1 for first in bounds[1:]), last]
-    return [
-        Shard(first_person=first, last_person=last, with_batch=place == 0, snapshot=snapshot)
-        for place, (first, last) in enumerate(zip(bounds, lasts, strict=True))
+        people = _ranges(connection, _PEOPLE_ENDS)
+        spellings = [(0, -1)] if originals else _ranges(connection, _SPELLING_ENDS)
+    ranges = [
+        *((people_range, (0, -1)) for people_range in people[:-1]),
+        *(((0, -1), spellings_range) for spellings_range in spellings[:-1]),
+        (people[-1], spellings[-1]),
     ]
+    return [
+        Shard(
+            first_person=first_person,
+            last_person=last_person,
+            first_spelling=first_spelling,
+            last_spelling=last_spelling,
+            with_batch=place == 0,
+            snapshot=snapshot,
+            originals=originals,
+        )
+        for place, ((first_person, last_person), (first_spelling, last_spelling)) in enumerate(ranges)
+    ]
+
+
+class _Ends(NamedTuple):
+    """How ranges of a kind are found: where they end, where one that is full ends, and the highest and lowest id."""
+
+    known: str
+    full: str
+    store: str
+    bounds: str
+
+
+_PEOPLE_ENDS = _Ends(
+    known="SELECT last_id FROM shards WHERE kind = 'people' ORDER BY last_id",
+    full="SELECT person_id FROM people WHERE person_id > %s ORDER BY person_id OFFSET %s LIMIT 2",
+    store="INSERT INTO shards VALUES ('people', %s) ON CONFLICT DO NOTHING",
+    bounds="SELECT coalesce(min(person_id), 0), coalesce(max(person_id), -1) FROM people",
+)
+_SPELLING_ENDS = _Ends(
+    known="SELECT last_id FROM shards WHERE kind = 'spellings' ORDER BY last_id",
+    full="SELECT spelling_id FROM spellings WHERE spelling_id > %s ORDER BY spelling_id OFFSET %s LIMIT 2",
+    store="INSERT INTO shards VALUES ('spellings', %s) ON CONFLICT DO NOTHING",
+    bounds="SELECT coalesce(min(spelling_id), 0), coalesce(max(spelling_id), -1) FROM spellings",
+)
+_BEFORE_ALL = -(2**63)
+
+
+def _ranges(connection: Transaction, ends: _Ends) -> list[tuple[int, int]]:
+    """The ranges of a kind, ascending; those that have become full since the last time are closed."""
+    lasts = [last for (last,) in connection.execute(ends.known.encode())]
+    while (
+        len(
+            rest := connection.execute(
+                ends.full.encode(), [max(lasts, default=_BEFORE_ALL), SHARD_PEOPLE - 1]
+            ).fetchall()
+        )
+        == 2
+    ):
+        lasts.append(rest[0][0])
+        connection.execute(ends.store.encode(), [lasts[-1]])
+    ((lowest, highest),) = connection.execute(ends.bounds.encode()).fetchall()
+    firsts = [min(lowest, *lasts), *(last + 1 for last in lasts)] if lasts else [lowest]
+    return list(zip(firsts, [*lasts, max(highest, firsts[-1] - 1)], strict=True))
 
 
 def snapshot(connection: Transaction) -> str:
@@ -156,41 +212,136 @@ def snapshot(connection: Transaction) -> str:
 def read_people(shard: Shard) -> pa.Table:
     """What a batch is compared with in a shard, schema `CANDIDATES`: a million people in about half a second.
 
-    All spellings of the people of the shard, each once. A row that a sweep marked as a duplicate is a later spelling
-    of the person it stands for. The first shard also has the records that wait in open questions.
+    All spellings, each once. A row that a sweep marked as a duplicate is a later spelling of the person it stands for.
+    Among the spellings are records that wait in open questions.
     """
-    # Whatever came first of several equal spellings, so that the same one is named whenever a task is tried again.
-    return read_arrow(
-        """
-        SELECT person_id, NULL::bigint AS question_id, duplicate_of IS NULL AS first_spelling,
-               NULL::text AS via_batch_id, NULL::text AS via_record_key,
-               first_name_std, last_name_std, address_std, generation_std
-        FROM (SELECT coalesce(duplicate_of, person_id) AS person_id, duplicate_of, first_name_std, last_name_std,
-                     address_std, generation_std
-              FROM people WHERE person_id BETWEEN $1 AND $2) AS people
-        UNION ALL
-        (SELECT DISTINCT ON (person_id, question_id, first_name_std, last_name_std, address_std, generation_std)
-                person_id, question_id, first_spelling, via_batch_id, via_record_key,
-                first_name_std, last_name_std, address_std, generation_std
-         FROM candidates
-         WHERE via_record_key IS NOT NULL AND (row_id BETWEEN $1 AND $2 OR ($3 AND question_id IS NOT NULL))
-         ORDER BY person_id, question_id, first_name_std, last_name_std, address_std, generation_std,
-                  via_batch_id, via_record_key)
-        """,
-        [shard["first_person"], shard["last_person"], shard["with_batch"]],
-    ).cast(CANDIDATES)
+    return read_arrow(_READ_SHARD, _bounds(shard)).cast(CANDIDATES)
 
 
-def people_as_records() -> pa.Table:
-    """Everybody who is not marked as a duplicate, as incoming records (strings): `source_key` is the person's id."""
-    return read_arrow(
+def read_shard(shard: Shard, is_known: Callable[[str], bool]) -> tuple[str, pa.Table | None]:
+    """The state of a shard and, unless that is known, the rows that it stands for.
+
+    Args:
+        shard: as planned.
+        is_known: whether the rows of a state are not needed.
+
+    Returns:
+        A text that is another one whenever the rows are others; and the rows: `read_people`, or for a sweep everybody
+        who is not marked as a duplicate, in the order of `person_id`, of those who say the same only the first one.
+    """
+    state, rows = (_ORIGINALS_STATE, _READ_ORIGINALS) if shard["originals"] else (_SHARD_STATE, _READ_SHARD)
+    bounds = _bounds(shard)[: 2 if shard["originals"] else None]
+    with reading() as read:
+        told = str(read(state, bounds)["state"][0])
+        return told, None if is_known(told) else read(rows, bounds).cast(CANDIDATES)
+
+
+def _bounds(shard: Shard) -> list[int]:
+    return [shard["first_person"], shard["last_person"], shard["first_spelling"], shard["last_spelling"]]
+
+
+# Of several equal spellings the same one is named whenever a task is tried again.
+_READ_SHARD = """
+    SELECT person_id, NULL::bigint AS question_id, duplicate_of IS NULL AS first_spelling,
+           NULL::text AS via_batch_id, NULL::text AS via_record_key,
+           first_name_std, last_name_std, address_std, generation_std
+    FROM (SELECT coalesce(duplicate_of, person_id) AS person_id, duplicate_of, first_name_std, last_name_std,
+                 address_std, generation_std
+          FROM people WHERE person_id BETWEEN $1 AND $2) AS people
+    UNION ALL
+    (SELECT DISTINCT ON (person_id, question_id, first_name_std, last_name_std, address_std, generation_std)
+            person_id, question_id, first_spelling, via_batch_id, via_record_key,
+            first_name_std, last_name_std, address_std, generation_std
+     FROM candidates WHERE spelling_id BETWEEN $3 AND $4
+     ORDER BY person_id, question_id, first_name_std, last_name_std, address_std, generation_std,
+              via_batch_id, via_record_key)
+    """
+# A sum of hashes, since it can be had in any order. The key of its content stands for what a person's row says.
+_SHARD_STATE = """
+    SELECT concat_ws(' ', (SELECT concat_ws(' ', count(*), sum(hashtextextended(
+                                      concat_ws('|', person_id, duplicate_of, content_key), 0)))
+                           FROM people WHERE person_id BETWEEN $1 AND $2),
+                          (SELECT concat_ws(' ', count(*), sum(hashtextextended(
+                                      ROW(person_id, question_id, via_batch_id, via_record_key, first_name_std,
+                                          last_name_std, address_std, generation_std)::text, 0)))
+                           FROM candidates WHERE spelling_id BETWEEN $3 AND $4)) AS state
+    """
+_READ_ORIGINALS = """
+    SELECT person_id, NULL::bigint AS question_id, true AS first_spelling, NULL::text AS via_batch_id,
+           NULL::text AS via_record_key, first_name_std, last_name_std, address_std, generation_std
+    FROM people AS p
+    WHERE person_id BETWEEN $1 AND $2 AND duplicate_of IS NULL
+      AND num_nonnulls(first_name_std, last_name_std) > 0 AND content_key IS NOT NULL
+      AND NOT EXISTS (SELECT FROM people AS other WHERE other.content_key = p.content_key
+                        AND other.person_id < p.person_id AND other.duplicate_of IS NULL)
+    ORDER BY person_id
+    """
+_ORIGINALS_STATE = """
+    SELECT concat_ws(' ', 'originals', count(*),
+                     sum(hashtextextended(concat_ws('|', person_id, content_key), 0))) AS state
+    FROM people AS p
+    WHERE person_id BETWEEN $1 AND $2 AND duplicate_of IS NULL
+      AND num_nonnulls(first_name_std, last_name_std) > 0 AND content_key IS NOT NULL
+      AND NOT EXISTS (SELECT FROM people AS other WHERE other.content_key = p.content_key
+                        AND other.person_id < p.person_id AND other.duplicate_of IS NULL)
+    """
+
+
+def copies_of_people(connection: Transaction) -> pa.Table:
+    """People who say the same word for word: `person_id`, the first one of them, and `other_id`, each other one.
+
+    Whoever is marked as a duplicate, or has no name, is left out.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+        SELECT first_id AS person_id, person_id AS other_id
+        FROM (SELECT person_id, min(person_id) OVER (PARTITION BY content_key) AS first_id FROM people
+              WHERE duplicate_of IS NULL AND content_key IN (
+                  SELECT content_key FROM people
+                  WHERE duplicate_of IS NULL AND num_nonnulls(first_name_std, last_name_std) > 0
+                  GROUP BY content_key HAVING count(*) > 1)
+             ) AS same
+        WHERE person_id <> first_id ORDER BY person_id
         """
-        SELECT md5(ROW(person_id, first_name, last_name, address)::text) AS record_key, person_id::text AS source_key,
-               first_name, last_name, address, NULL::text AS problem, NULL::text AS raw
-        FROM people WHERE duplicate_of IS NULL ORDER BY person_id
-        """,
-        [],
-    )
+        )
+        return as_tables(cursor, pa.schema([("person_id", pa.int64()), ("other_id", pa.int64())]))
+
+
+def rows_of_person(connection: Transaction, person_id: int) -> list[int]:
+    """The ids of the rows that are a person: their own, and those that a sweep marked as theirs."""
+    query = "SELECT person_id FROM people WHERE person_id = %(person)s OR duplicate_of = %(person)s"
+    return [row_id for (row_id,) in connection.execute(query, {"person": person_id})]
+
+
+def people_as_records(connection: Transaction, people: Sequence[int], snapshot: str) -> pa.Table:
+    """Those of some people who have not changed since a snapshot, as incoming records, schema `PEOPLE_RECORDS`.
+
+    `source_key` is the person's id, and `record_key` another one when the row changes. Whoever is marked as a duplicate
+    is left out.
+
+    Args:
+        connection: a transaction.
+        people: ids.
+        snapshot: of `plan_shards`.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT md5(ROW(person_id, first_name, last_name, address)::text), person_id::text, first_name, last_name,
+                   address, NULL::text, NULL::text
+            FROM people WHERE person_id = ANY(%s) AND duplicate_of IS NULL
+              AND (pg_visible_in_snapshot(changed_xid, %s::pg_snapshot)
+                   OR changed_xid > greatest(pg_current_xact_id(), pg_snapshot_xmax(pg_current_snapshot())))
+            ORDER BY person_id
+            """,
+            [list(people), snapshot],
+        )
+        return as_tables(cursor, PEOPLE_RECORDS)
+
+
+PEOPLE_RECORDS = pa.schema([(name, pa.string()) for name in ("record_key", *RECORD, "problem", "raw")])
+"""People as if they were incoming."""
 
 
 def changed_candidates(

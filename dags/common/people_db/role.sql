@@ -21,7 +21,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA dedupe TO dedupe_dag;
 GRANT INSERT, UPDATE, DELETE ON dedupe.promotions TO dedupe_dag;
 GRANT INSERT ON dedupe.filled TO dedupe_dag;
 GRANT INSERT ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spellings, dedupe.quarantine, dedupe.canaries,
-    dedupe.models, dedupe.loaded_files TO dedupe_dag;
+    dedupe.models, dedupe.loaded_files, dedupe.shards TO dedupe_dag;
 -- Nobody's name, and no model. What is made of names, and the marks of duplicates, are columns of ours.
 GRANT UPDATE (first_name_std, last_name_std, address_std, generation_std, content_key, std_version, duplicate_of)
     ON dedupe.people TO dedupe_dag;

@@ -24,7 +24,7 @@ def given(**params: Any) -> dict[str, Any]:
 def load(batch: pa.Table, run_id: str) -> dict[str, Any]:
     records = pipeline.standardise_batch(batch)
     shards = pipeline.plan_shards(records)
-    pairs = [pipeline.compare_batch(records, MODEL, shard, run_id) for shard in shards]
+    pairs = pipeline.compare_all(records, MODEL, shards, run_id)
     decisions = pipeline.decide_batch(records, MODEL, pairs)
     return pipeline.load_batch(records, MODEL, pairs, decisions, shards, run_id)
 

@@ -77,7 +77,7 @@ def load(dsn: str, *records: Record, run_id: str = "run 1", decides: LinkageMode
     )
     shards = pipeline.plan_shards(batch)
     model = decides.to_dict()
-    pairs = [pipeline.compare_batch(batch, model, shard, run_id) for shard in shards]
+    pairs = pipeline.compare_all(batch, model, shards, run_id)
     decisions = pipeline.decide_batch(batch, model, pairs)
     described = db.Batch(f"batch of {run_id}", run_id, "s", "s", people_before=0)
     pipeline.load_decided(described, batch, decides, pa.concat_tables(pairs), decisions, shards)

@@ -4,7 +4,6 @@ import psycopg
 import pyarrow as pa
 import pytest
 from common import people_db, pipeline
-from common.errors import PeopleDbError
 from common.linkage.model import STARTING_MODEL
 
 MODEL = STARTING_MODEL.to_dict()
@@ -22,7 +21,7 @@ def insert(dsn: str, *people: tuple[str, str, str]) -> None:
 def sweep(run_id: str) -> dict[str, object]:
     records = pipeline.standardise_batch(pipeline.ingest(PARAMS, run_id))
     shards = pipeline.plan_shards(records)
-    pairs = [pipeline.compare_batch(records, MODEL, shard, run_id) for shard in shards]
+    pairs = pipeline.compare_all(records, MODEL, shards, run_id)
     decisions = pipeline.decide_batch(records, MODEL, pairs)
     return pipeline.load_batch(records, MODEL, pairs, decisions, shards, run_id)
 
@@ -96,7 +95,7 @@ def test_an_incoming_record_matches_the_survivor(people_db: str) -> None:
     records = pipeline.standardise_batch(
         records.replace_schema_metadata({"source": "test", "system": "test", "people_before": "3"})
     )
-    pairs = [pipeline.compare_batch(records, MODEL, shard, "r") for shard in pipeline.plan_shards(records)]
+    pairs = pipeline.compare_all(records, MODEL, pipeline.plan_shards(records), "r")
     row = pipeline.decide_batch(records, MODEL, pairs).to_pylist()[0]
     assert (row["decision"], row["person_id"], row["runner_up_person_id"]) == ("DUPLICATE", 1, None)
 
@@ -105,10 +104,35 @@ def test_a_sweep_does_not_overwrite_what_changed_meanwhile(people_db: str) -> No
     insert(people_db, ANNE, BOB, ANN)
     records = pipeline.standardise_batch(pipeline.ingest(PARAMS, "one"))
     shards = pipeline.plan_shards(records)
-    pairs = [pipeline.compare_batch(records, MODEL, shard, "one") for shard in shards]
+    pairs = pipeline.compare_all(records, MODEL, shards, "one")
     decisions = pipeline.decide_batch(records, MODEL, pairs)
     with psycopg.connect(people_db) as connection:
         connection.execute("UPDATE dedupe.people SET last_name = 'Other' WHERE person_id = 3")
-    with pytest.raises(PeopleDbError, match="run the sweep again"):
-        pipeline.load_batch(records, MODEL, pairs, decisions, shards, "one")
+    report = pipeline.load_batch(records, MODEL, pairs, decisions, shards, "one")
+    assert (report["received"], report["duplicates"]) == (0, 0), "who has changed is left to the next sweep"
     assert marks(people_db) == {}
+
+
+def test_a_sweep_is_written_once(people_db: str) -> None:
+    insert(people_db, ANNE, BOB, ANN)
+    first = sweep("one")
+    insert(people_db, BOB)
+    assert sweep("one") == first, "the run is cleared"
+    assert marks(people_db) == {3: 1}
+
+
+def test_shards_of_any_size_mark_the_same(people_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where several people say the very same, in one shard and in others."""
+    same = ("Carla", "Copperfield", "7 Windsor Court, Albany, NY 12203")
+    insert(people_db, ANNE, same, BOB, ANN, same, LONG, same, BOB, ("", "", "nameless"), ("", "", "nameless"))
+    expected = None
+    for size in (100, 4, 1):
+        monkeypatch.setattr("common.people_db.people.SHARD_PEOPLE", size)
+        with psycopg.connect(people_db) as connection:
+            connection.execute("DELETE FROM dedupe.shards")
+        report = sweep(f"shards of {size}")
+        expected = expected or marks(people_db)
+        assert marks(people_db) == expected
+        assert len(expected) == report["duplicates"] == 5
+        pipeline.people_db.undo_batch(str(report["batch_id"]))
+        assert marks(people_db) == {}

@@ -8,6 +8,6 @@ leaders and says why no pair is missed; `candidates` puts all together.
 
 from common.errors import CandidateExplosion
 from common.linkage.search.candidates import Budget, Progress, bounded_pairs, candidate_pairs
-from common.linkage.search.segment import Segment
+from common.linkage.search.segment import ENCODER, Segment
 
-__all__ = ["Budget", "CandidateExplosion", "Progress", "Segment", "bounded_pairs", "candidate_pairs"]
+__all__ = ["ENCODER", "Budget", "CandidateExplosion", "Progress", "Segment", "bounded_pairs", "candidate_pairs"]

@@ -14,13 +14,15 @@ from typing import Any
 import numba
 from numba.extending import intrinsic
 
+_here = Path(__file__).parent
+SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_here.glob("*.py")))).hexdigest()[:12]
+"""Another one after an update of any file here."""
+
 _config: Any = numba.config
 if not _config.CACHE_DIR:
     # Machine code contains that of the functions it calls, and numba looks only at the file of the function itself. So
     # the code is kept under the contents of all files here: an update of any of them compiles anew.
-    _here = Path(__file__).parent
-    _sources = b"".join(path.read_bytes() for path in sorted(_here.glob("*.py")))
-    _folder = _here / "__pycache__" / f"compiled-{hashlib.sha256(_sources).hexdigest()[:12]}"
+    _folder = _here / "__pycache__" / f"compiled-{SOURCES}"
     _config.CACHE_DIR = str(_folder)
     for _older in _here.glob("__pycache__/compiled-*"):
         if _older != _folder:

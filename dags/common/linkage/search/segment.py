@@ -17,12 +17,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from common.linkage.comparison import COLUMNS
+from common.linkage.search.compiled import SOURCES
 from common.linkage.search.text import Texts, ordered_words, prefixes, texts
 from common.linkage.search.tokens import Codes, Numbers, Tokens, Words, no_tokens, tokens_of, words_at
 from common.linkage.search.values import Dictionary, dictionary
 
 FORMAT = "dedupe-people segment 1"
 """What a saved segment says of itself; another format is refused."""
+
+ENCODER = f"{FORMAT}, {SOURCES}"
+"""What encodes: segments of another one need not be the same."""
 
 WITH_NUMBERS, WITHOUT_NUMBERS, WITHOUT_ADDRESS = KINDS = range(3)
 """Kinds of addresses: what is known of a pair of addresses by their kinds alone."""

@@ -47,7 +47,7 @@ def load(
     given = {name: param.value for name, param in PARAMS.items()}
     batch = pipeline.standardise_batch(pipeline.ingest(given | {"source": str(path), "system": system}, run_id))
     shards = pipeline.plan_shards(batch)
-    pairs = [pipeline.compare_batch(batch, MODEL, shard, run_id) for shard in shards]
+    pairs = pipeline.compare_all(batch, MODEL, shards, run_id)
     decisions = pipeline.decide_batch(batch, MODEL, pairs)
     meanwhile()
     return pipeline.load_batch(batch, MODEL, pairs, decisions, shards, run_id)
@@ -340,7 +340,7 @@ def test_what_a_record_has_filled_goes_with_it_when_it_is_judged_to_be_another_p
 def sweep(run_id: str) -> dict[str, Any]:
     batch = pipeline.standardise_batch(pipeline.ingest({"source": "people"}, run_id))
     shards = pipeline.plan_shards(batch)
-    pairs = [pipeline.compare_batch(batch, MODEL, shard, run_id) for shard in shards]
+    pairs = pipeline.compare_all(batch, MODEL, shards, run_id)
     return pipeline.load_batch(batch, MODEL, pairs, pipeline.decide_batch(batch, MODEL, pairs), shards, run_id)
 
 

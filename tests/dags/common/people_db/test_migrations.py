@@ -100,7 +100,7 @@ def test_a_schema_with_capitals_is_that_schema(people_db: str, monkeypatch: pyte
         monkeypatch.setattr(f"common.people_db.{module}.PEOPLE_SCHEMA", "My People")
     assert database.is_empty()
     assert execute(people_db, "SELECT schemaname FROM pg_tables WHERE tablename = 'people'") == [("My People",)]
-    assert database.people_as_records().num_rows == 0
+    assert database.read_people(database.plan_shards()[0]).num_rows == 0
 
 
 def test_people_who_were_stored_under_a_folded_name_are_not_left_behind(

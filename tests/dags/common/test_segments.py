@@ -1,0 +1,205 @@
+"""Segments are kept as long as they are what the table says, and made again where they are not."""
+
+import itertools
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+from common import people_db as database
+from common import pipeline, segments
+from common.linkage.model import STARTING_MODEL
+
+MODEL = STARTING_MODEL.to_dict()
+PEOPLE = (
+    ("Ann", "Leeson", "12 Mill Road, Salem, OR 97301"),
+    ("Bob", "Quarry", "900 Lakeshore Drive, Dover, DE 19901"),
+    ("Carla", "Copperfield", "7 Windsor Court, Albany, NY 12203"),
+    ("Dmitri", "Ostrowski", "41 Birch Lane, Fargo, ND 58102"),
+    ("Eleanor", "Vandermeer", "3 Hill Road, Troy, NY 12180"),
+)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of batches of the test's own."""
+    monkeypatch.setattr("common.settings.XCOM_ROOT", str(tmp_path / "xcom"))
+    return tmp_path / "xcom" / "segments"
+
+
+def execute(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    database.is_empty()  # applies the schema
+    with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
+        cursor = connection.execute(statement, values or None)  # type: ignore[call-overload]
+        return cursor.fetchall() if cursor.description else []
+
+
+def insert(dsn: str, *people: tuple[str, str, str]) -> None:
+    for person in people:
+        execute(dsn, "INSERT INTO people (first_name, last_name, address) VALUES (%s, %s, %s)", *person)
+
+
+def batch(*rows: tuple[str, str, str]) -> pa.Table:
+    columns = dict(zip(("first_name", "last_name", "address"), map(list, zip(*rows, strict=True)), strict=True))
+    columns |= {name: [None] * len(rows) for name in ("source_key", "problem", "raw")}
+    columns["record_key"] = [f"{place:032x}" for place in range(len(rows))]
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    return pipeline.standardise_batch(
+        table.replace_schema_metadata({"source": "s", "system": "s", "people_before": "0"})
+    )
+
+
+def kept(records: pa.Table) -> list[segments.Kept]:
+    return [segments.keep(shard) for shard in pipeline.plan_shards(records)]
+
+
+def files(store: Path) -> dict[str, int]:
+    """The files that are kept, and when they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in store.iterdir()}
+
+
+def test_a_segment_is_what_the_table_holds(people_db: str) -> None:
+    insert(people_db, *PEOPLE)
+    (segment,) = kept(batch(PEOPLE[0]))
+    known = segments.opened(segment)
+    assert segment["rows"] == len(known.rows) == 5
+    assert known.encoded is not None
+    names = ["first_name_std", "last_name_std", "address_std"]
+    assert known.encoded.records(range(5)).select(names).to_pydict() == known.rows.select(names).to_pydict()
+    assert known.rows.equals(database.read_people(segment["shard"]))
+
+
+def test_what_has_not_changed_is_kept(people_db: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.people_db.people.SHARD_PEOPLE", 2)
+    insert(people_db, *PEOPLE)
+    first = kept(batch(PEOPLE[0]))
+    assert [segment["rows"] for segment in first] == [2, 2, 1]
+    before = files(store)
+    again = kept(batch(PEOPLE[0]))
+    assert [segment["name"] for segment in again] == [segment["name"] for segment in first]
+    assert files(store) == before
+
+    insert(people_db, ("Frederick", "Nakamura", "5 Pine Street, Reno, NV 89501"))
+    second = kept(batch(PEOPLE[0]))
+    assert [segment["name"] for segment in second[:2]] == [segment["name"] for segment in first[:2]]
+    assert second[2]["name"] != first[2]["name"]
+
+
+CHANGES = {
+    "a row": "UPDATE people SET first_name = 'Zebulon' WHERE person_id = 2",
+    "one gone": "DELETE FROM people WHERE person_id = 2",
+    "marked": "UPDATE people SET duplicate_of = 1 WHERE person_id = 2",
+    "another one": "INSERT INTO people (person_id, first_name) VALUES (-1, 'Zebulon')",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_has_changed_has_another_segment(people_db: str, change: str) -> None:
+    insert(people_db, *PEOPLE)
+    before = kept(batch(PEOPLE[0]))
+    execute(people_db, CHANGES[change])
+    after = kept(batch(PEOPLE[0]))
+    assert before[0]["name"] != after[0]["name"]
+    assert segments.opened(after[0]).rows.equals(database.read_people(after[0]["shard"]))
+
+
+def test_spellings_and_open_questions_are_in_segments(people_db: str) -> None:
+    insert(people_db, *PEOPLE)
+    records = batch(("Anne", "Leeson", "12 Mill Rd, Salem OR 97301"), ("Georgina", *PEOPLE[0][1:]))
+    shards = pipeline.plan_shards(records)
+    pairs = pipeline.compare_all(records, MODEL, shards, "run")
+    numbers = pipeline.load_batch(records, MODEL, pairs, pipeline.decide_batch(records, MODEL, pairs), shards, "run")
+    assert (numbers["duplicates"], numbers["review"]) == (1, 1)
+    (segment,) = kept(records)
+    rows = segments.opened(segment).rows.to_pylist()
+    assert {(row["first_name_std"], row["person_id"], row["question_id"]) for row in rows if row["via_record_key"]} == {
+        ("anne", 1, None),
+        ("georgina", None, 1),
+    }
+    database.undo_batch(numbers["batch_id"])
+    assert kept(records)[0]["rows"] == 5
+
+
+def test_any_size_of_blocks_and_shards_finds_the_same_pairs(people_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    insert(people_db, *PEOPLE, PEOPLE[1])
+    written = [("Anne", *PEOPLE[0][1:]), ("Georgina", *PEOPLE[0][1:]), PEOPLE[2], ("Bobby", *PEOPLE[1][1:]), PEOPLE[1]]
+    first = batch(*written)
+    shards = pipeline.plan_shards(first)
+    pairs = pipeline.compare_all(first, MODEL, shards, "run")
+    pipeline.load_batch(first, MODEL, pairs, pipeline.decide_batch(first, MODEL, pairs), shards, "run")
+    records = batch(*written, *PEOPLE, ("Anny", *PEOPLE[0][1:]), PEOPLE[4], PEOPLE[4])
+    expected: Any = None
+    for people, block in itertools.product((100, 3, 1), (100, 4, 1)):
+        monkeypatch.setattr("common.people_db.people.SHARD_PEOPLE", people)
+        monkeypatch.setattr(pipeline, "BLOCK_RECORDS", block)
+        execute(people_db, "DELETE FROM shards")
+        pairs = pipeline.compare_all(records, MODEL, pipeline.plan_shards(records), "run 2")
+        decided = pipeline.decide_batch(records, MODEL, pairs)
+        found = sorted(map(str, pa.concat_tables(pairs).to_pylist()))
+        expected = expected or (found, decided)
+        assert found == expected[0]
+        assert decided.equals(expected[1])
+    assert len(expected[0]) > 20
+
+
+def test_canaries_ride_along_and_are_no_records(people_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.people_db.people.SHARD_PEOPLE", 2)
+    monkeypatch.setattr(pipeline, "BLOCK_RECORDS", 1)
+    insert(people_db, *PEOPLE)
+    records = batch(*PEOPLE[:2])
+    shadow = pipeline.make_canaries(records, "run")
+    assert shadow.num_rows == 10
+    assert pipeline.make_canaries(records, "run").equals(shadow)
+    blocks = pipeline.plan_blocks(records, kept(records))
+    pairs = [pipeline.compare_batch(records, MODEL, block, shadow, "run") for block in blocks]
+    own = {row["record_key"]: row["person_id"] for row in shadow.to_pylist()}
+    of_canaries = [row for table in pairs for row in table.to_pylist() if row["record_key"] in own]
+    found = {row["record_key"] for row in of_canaries if row["person_id"] == own[row["record_key"]]}
+    assert {key for key in own if key.endswith("stranger")} <= found
+    assert pipeline.decide_batch(records, MODEL, pairs).num_rows == 2
+
+
+def test_a_segment_that_was_deleted_meanwhile_is_made_again(people_db: str, store: Path) -> None:
+    insert(people_db, *PEOPLE)
+    (segment,) = kept(batch(PEOPLE[0]))
+    for path in store.iterdir():
+        path.unlink()
+    assert segments.opened(segment).rows.num_rows == 5
+
+
+def test_several_make_the_same_segment_at_once(people_db: str, store: Path) -> None:
+    insert(people_db, *PEOPLE)
+    (shard,) = pipeline.plan_shards(batch(PEOPLE[0]))
+    made: list[segments.Kept] = []
+    threads = [threading.Thread(target=lambda: made.append(segments.keep(shard))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == made[:1] * 4
+    assert len(files(store)) == 2
+
+
+def test_segments_of_others_are_pruned_when_they_are_old(people_db: str, store: Path) -> None:
+    insert(people_db, *PEOPLE)
+    (old,) = kept(batch(PEOPLE[0]))
+    insert(people_db, PEOPLE[0])
+    (new,) = kept(batch(PEOPLE[0]))
+    (store / "unfinished").mkdir()
+    assert segments.prune({new["name"]}) == 0, "another run may use it"
+    for path in store.iterdir():
+        os.utime(path, (0, 0))
+    assert segments.prune({new["name"]}) == 3
+    assert {name.partition(".")[0] for name in files(store)} == {new["name"]}
+    assert old["name"] != new["name"]
+
+
+def test_who_is_erased_is_in_no_segment(people_db: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.people_db.people.SHARD_PEOPLE", 2)
+    insert(people_db, *PEOPLE)
+    names = [segment["name"] for segment in kept(batch(PEOPLE[0]))]
+    assert segments.forget([3]) == 2
+    assert {name.partition(".")[0] for name in files(store)} == {names[0], names[2]}

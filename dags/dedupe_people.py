@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pendulum
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import dag
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
@@ -18,6 +19,7 @@ from common import alerts, events
 from common.deadline import RunQueued
 from common.default_args import DEFAULT_ARGS, PARAMS
 from common.pages.links import ReportLink
+from common.settings import DAG_ID
 from common.table_task import table_task
 
 if TYPE_CHECKING:
@@ -134,6 +136,14 @@ def report(numbers: Json, model: Json, pairs: list[Table], shadow: Table, run_id
     return page
 
 
+@table_task()
+def sweep_due() -> str:
+    """Say why the table should be searched for duplicates now; skipped if there is no reason."""
+    from common import pipeline
+
+    return pipeline.sweep_due()
+
+
 @table_task(trigger_rule="none_failed", on_success_callback=[alerts.forget_try, alerts.tell_the_rest])
 def tidy(dag_run: Any = None, ti: Any = None) -> str:
     """Remove what is older than it is kept: raw fields, files of batches of runs that are done, reports."""
@@ -176,6 +186,16 @@ def dedupe_people() -> None:
     written = report(loaded, model, pairs, shadow)
     written.operator.operator_extra_links = (ReportLink(),)  # type: ignore[attr-defined]
     written >> tidy()
+    why = sweep_due()
+    sweep = TriggerDagRunOperator(
+        task_id="sweep",
+        trigger_dag_id=DAG_ID,
+        trigger_run_id="sweep_after_{{ run_id[:230] }}",
+        conf={"source": "people", "retrain_every": 0, "why": why},
+        skip_when_already_exists=True,
+        doc_md="Start a run that searches the table for duplicates, once for each run that finds it due.",
+    )
+    written >> why >> sweep
 
 
 alerts.without_deadline_in_tests(dedupe_people())

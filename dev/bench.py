@@ -3,6 +3,7 @@
     make bench                                     small sizes, a few minutes
     make bench ARGS="--full"                       the large sizes, an hour
     make bench ARGS="--sizes 10000x1000000 sweep:1000000 --at .9 --variety realistic"
+    make bench ARGS="--run 10000x1000000"          whole runs of the DAG, task by task: see bench_run.py
 
 Every measurement runs in a process of its own, so that its peak memory is its own, and gets its tables from a file.
 Our search is measured cold, where the call encodes both tables, and warm, where the people come from a segment that
@@ -35,7 +36,17 @@ from bench_data import VARIETIES, case, with_duplicates  # noqa: E402
 from common.linkage.model import STARTING_MODEL, Curve, LinkageModel  # noqa: E402
 
 SMALL = ["1000x100000", "10000x100000", "sweep:100000"]
-FULL = ["10000x100000", "100x1000000", "10000x1000000", "10000x10000000", "sweep:100000", "sweep:1000000"]
+FULL = [
+    *(
+        "10000x100000",
+        "100x1000000",
+        "10000x1000000",
+        "100x10000000",
+        "10000x10000000",
+        "sweep:100000",
+        "sweep:1000000",
+    ),
+]
 NAMES = ("first_name_std", "last_name_std", "address_std")
 
 
@@ -296,6 +307,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the large sizes")
     parser.add_argument("--no-peers", action="store_true", help="only this project's search")
     parser.add_argument("--slice", type=int, default=10, help="left records in the slice for rapidfuzz")
+    parser.add_argument("--run", metavar="RECORDSxPEOPLE", help="measure whole runs instead")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -306,6 +318,11 @@ def main() -> None:
             print("{}")
         else:
             print(json.dumps(ENGINES[options.task](options.folder, size, at, options.slice)))
+        return
+    if options.run:
+        import bench_run
+
+        bench_run.measure(options.run, options.variety[-1])
         return
     if not options.no_peers:
         install_peers()

@@ -411,6 +411,17 @@ def _pairs_without(pairs: pa.Table, kept_out: Mapping[str, str]) -> pa.Table:
     return pairs.filter(pc.invert(of_them))
 
 
+def sweep_due() -> str:
+    """Why the table should be swept now, in one line.
+
+    Raises:
+        AirflowSkipException: there is no reason.
+    """
+    if why := sweeping.why():
+        return why
+    raise AirflowSkipException("no sweep is due")
+
+
 def _fill(rows: int) -> None:
     """Give an empty table its first people: a batch like any other, so duplicates among them stay out too."""
     model = STARTING_MODEL.to_dict()

@@ -97,6 +97,13 @@ SEGMENT_CACHE = Path(
 SEGMENTS_KEPT = timedelta(days=1)
 """How long a segment is kept that the last run did not use."""
 
+SWEEP_EVERY = int(os.environ.get("DEDUPE_SWEEP_EVERY", 30))
+"""After so many batches the table is swept for duplicates by itself, and besides after a model was promoted and after a
+table was adopted; 0: never by itself."""
+
+SWEEP_REMOVES = os.environ.get("DEDUPE_SWEEP_REMOVES") == "1"
+"""Whether a sweep removes duplicates from the table instead of marking them. Their rows go to `removed_people`."""
+
 CERTIFIED_RECORDS = 5
 """Records of a batch that `compare` also compares exhaustively, as a proof that it misses no pair."""
 

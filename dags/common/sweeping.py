@@ -15,6 +15,7 @@ from common.linkage.sweep import PEOPLE_PAIRS
 from common.linkage.tables import PAIR_ENDS
 from common.linkage.validation import add_quarantine_reason
 from common.run_report import RunReport
+from common.settings import SWEEP_EVERY, SWEEP_REMOVES
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,9 @@ def mark(
     decided: pa.Table,
     model: LinkageModel,
 ) -> RunReport:
-    """Mark the duplicates of a decided sweep; where somebody has changed since it was decided, it is decided again.
+    """Mark the duplicates of a decided sweep, or remove them with `SWEEP_REMOVES`.
+
+    Where somebody has changed since it was decided, it is decided again.
 
     Args:
         connection: within `people_db.writing`.
@@ -69,7 +72,16 @@ def mark(
     now = people_db.people_as_records(connection, ids.to_pylist(), _snapshot(pairs))
     if set(now["record_key"].to_pylist()) != set(decided["record_key"].to_pylist()):
         decided = decide_people(connection, [pairs], model)
-    return people_db.mark_duplicates(connection, batch, _records(decided), decided.select(DECISIONS.names), model)
+    decisions = decided.select(DECISIONS.names)
+    return people_db.mark_duplicates(connection, batch, _records(decided), decisions, model, remove=SWEEP_REMOVES)
+
+
+def why() -> str | None:
+    """Why a sweep is due, in one line; None if it is not."""
+    if not SWEEP_EVERY:
+        return None
+    with people_db.transaction() as connection:
+        return people_db.why_sweep(connection, SWEEP_EVERY)
 
 
 def _records(decided: pa.Table) -> pa.Table:

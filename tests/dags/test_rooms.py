@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "newcomers": {"linkage", "lookup", "people_db", "standardising"},
     "pages": {*LEAVES, "lookup", "newcomers", "people_db", "report", "review", "upkeep"},
     "segments": {*LEAVES, "arrow_xcom", "linkage", "people_db"},
-    "sweeping": {"linkage", "people_db", "run_report"},
+    "sweeping": {"linkage", "people_db", "run_report", "settings"},
     "pipeline": {
         *(*LEAVES, "linkage", "lookup", "people_db", "report", "run_report", "segments", "sources", "standardising"),
         "sweeping",
@@ -52,7 +52,7 @@ MAY_IMPORT = {
     },
     "dedupe_people": {
         *("alerts", "deadline", "default_args", "events", "pages", "pipeline", "retention", "retraining"),
-        *("segments", "table_task"),
+        *("segments", "settings", "table_task"),
     },
 }
 

@@ -4,7 +4,8 @@
     migrations   the schema, step by step; `role.sql` has the rights that are needed
     people       who is stored, in shards for comparing; standardised columns
     contents     what records and people say once standardised, and who said the same before
-    batches      what was decided about records, quarantine, sweeps, undoing
+    batches      what was decided about records, quarantine, undoing
+    sweeps       when one is due, and what it does to duplicates
     filling      what people lacked and a duplicate has brought
     judgements   what people said about decisions, and who is never the same
     review       who is asked which open question, and what was answered
@@ -124,6 +125,7 @@ from common.people_db.review import (
     waiting_beside,
     waiting_in,
 )
+from common.people_db.sweeps import why_sweep
 from common.people_db.tries import forget_note, forget_notes, leave_note, take_note, untaken_notes
 from common.run_report import SWEEP
 
@@ -243,6 +245,7 @@ __all__ = [
     "waiting_beside",
     "waiting_in",
     "whom",
+    "why_sweep",
     "write_batch",
     "writing",
 ]

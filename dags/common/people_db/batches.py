@@ -14,6 +14,7 @@ from common.linkage.model import COMPARISON_VECTOR, SIMILARITIES, LinkageModel
 from common.linkage.standardise import STANDARDISED, STANDARDISER_VERSION
 from common.linkage.validation import quarantined, usable
 from common.linkage.verdict import Decision
+from common.people_db import sweeps
 from common.people_db.connection import RECORD, Transaction, as_table, rows_of, transaction, value, writing
 from common.people_db.contents import content_keys
 from common.people_db.filling import take_filled_back
@@ -229,9 +230,15 @@ def _contributions(decisions: pa.Table, model: LinkageModel) -> list[str | None]
 
 
 def mark_duplicates(
-    connection: Transaction, batch: Batch, records: pa.Table, decisions: pa.Table, model: LinkageModel
+    connection: Transaction,
+    batch: Batch,
+    records: pa.Table,
+    decisions: pa.Table,
+    model: LinkageModel,
+    *,
+    remove: bool = False,
 ) -> RunReport:
-    """Write a decided sweep of the table: duplicates are marked, nobody is deleted.
+    """Write a decided sweep of the table: duplicates are marked, or removed if that is wanted.
 
     Args:
         connection: within `writing`.
@@ -239,6 +246,7 @@ def mark_duplicates(
         records: everybody concerned, as `people_as_records` gives them now, standardised.
         decisions: what `decide` made of them; new ones stay as they are and are not written down.
         model: what scored the pairs.
+        remove: whether duplicates are taken out of the table.
     """
     person_of = dict(zip(records["record_key"].to_pylist(), map(int, records["source_key"].to_pylist()), strict=True))
     decided = decisions.filter(pc.not_equal(decisions["decision"], Decision.NEW))
@@ -255,15 +263,9 @@ def mark_duplicates(
         (person_of[row["record_key"]], person_of[row["survivor_key"]])
         for row in decided.filter(pc.equal(decided["decision"], Decision.DUPLICATE)).to_pylist()
     ]
-    # Whoever a marked person stood for follows to the survivor.
-    connection.execute(
-        """
-        UPDATE people SET duplicate_of = m.survivor
-        FROM unnest(%s::bigint[], %s::bigint[]) AS m (person, survivor)
-        WHERE people.person_id = m.person OR people.duplicate_of = m.person
-        """,
-        [[person for person, _ in marks], [survivor for _, survivor in marks]],
-    )
+    sweeps.mark(connection, dict(marks))
+    if remove:
+        sweeps.remove_marked(connection, batch.batch_id)
     return numbers
 
 
@@ -404,9 +406,11 @@ def undo_batch(batch_id: str, *, force: bool = False) -> tuple[RunReport, dict[s
             """,
             [json.dumps(leaning), batch_id],
         )
+        sweeps.bring_back(connection, batch_id)
         take_filled_back(connection, batch_id)
         take_judged_marks_away(connection, batch_id)
         _take_marks_away(connection, batch_id)
+        connection.execute("DELETE FROM removed_people WHERE content ->> 'batch_id' = %s", [batch_id])
         connection.execute("DELETE FROM decisions WHERE batch_id = %s", [batch_id])
         connection.execute("DELETE FROM quarantine WHERE batch_id = %s", [batch_id])
         connection.execute("DELETE FROM people WHERE batch_id = %s", [batch_id])

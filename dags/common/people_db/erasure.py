@@ -102,6 +102,9 @@ def erase(connection: Transaction, erased: Whom, *, keep_out: bool = False) -> E
     if keep_out:
         _keep_out(connection)
     statements: Mapping[str, str] = {
+        "removed_people": """
+            DELETE FROM removed_people AS r USING erased_people AS e WHERE e.person_id IN (r.survivor_id, r.person_id)
+            """,
         "decisions": """
             DELETE FROM decisions AS d USING erased_records AS e
             WHERE (d.batch_id, d.record_key) = (e.batch_id, e.record_key)
@@ -268,6 +271,8 @@ def _left(connection: Transaction) -> dict[str, int]:
             UNION ALL SELECT 'decisions', first_name, last_name, address FROM decisions
             UNION ALL SELECT 'quarantine', raw->>'first_name', raw->>'last_name', raw->>'address' FROM quarantine
             UNION ALL SELECT 'judgements', left_first_name, left_last_name, left_address FROM judgements
+            UNION ALL SELECT 'removed_people', content->>'first_name', content->>'last_name', content->>'address'
+                      FROM removed_people
             UNION ALL SELECT 'judgements', right_first_name, right_last_name, right_address FROM judgements
         )
         SELECT place, count(*) FROM said JOIN erased_values AS e

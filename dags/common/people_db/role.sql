@@ -34,7 +34,13 @@ GRANT EXECUTE ON FUNCTION dedupe.lock_people(), dedupe.lock_models(), dedupe.rem
     dedupe.remove_raw_rows(timestamptz) TO dedupe_dag;
 GRANT SELECT, UPDATE ON SEQUENCE dedupe.people_person_id_seq TO dedupe_dag;
 
-GRANT DELETE ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spellings, dedupe.quarantine TO dedupe_upkeep;
+-- Where sweeps remove duplicates (DEDUPE_SWEEP_REMOVES=1) the DAG needs these too:
+-- GRANT INSERT ON dedupe.removed_people, dedupe.apart TO dedupe_dag;
+-- GRANT UPDATE (person_id) ON dedupe.decisions, dedupe.spellings TO dedupe_dag;
+-- GRANT DELETE ON dedupe.people TO dedupe_dag;
+
+GRANT DELETE ON dedupe.people, dedupe.batches, dedupe.decisions, dedupe.spellings, dedupe.quarantine,
+    dedupe.removed_people TO dedupe_upkeep;
 GRANT UPDATE ON dedupe.batches, dedupe.decisions, dedupe.spellings TO dedupe_upkeep;
 GRANT INSERT ON dedupe.spellings, dedupe.apart, dedupe.undone_batches, dedupe.judgements, dedupe.kept_out,
     dedupe.erased_files TO dedupe_upkeep;

@@ -35,3 +35,21 @@ SELECT coalesce(p.duplicate_of, p.person_id), s.question_id, false, s.batch_id, 
 FROM spellings AS s LEFT JOIN people AS p USING (person_id)
 WHERE (s.first_name_std, s.last_name_std, s.address_std, s.generation_std)
       IS DISTINCT FROM (p.first_name_std, p.last_name_std, p.address_std, p.generation_std);
+
+-- People whom a sweep has taken out of the table, instead of marking them: the whole row, whatever columns it has.
+CREATE TABLE removed_people (
+    batch_id    text NOT NULL,                   -- the sweep, and the record that the person was in it
+    record_key  text NOT NULL,
+    person_id   bigint NOT NULL,
+    survivor_id bigint NOT NULL,
+    content     jsonb NOT NULL,
+    decided     jsonb NOT NULL,                  -- decisions that were about the person: [[batch_id, record_key], ...]
+    spelt       jsonb NOT NULL,                  -- spellings likewise
+    apart       bigint[] NOT NULL,               -- whom somebody called another person
+    removed_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (batch_id, record_key),
+    FOREIGN KEY (batch_id, record_key) REFERENCES decisions ON DELETE CASCADE
+);
+CREATE INDEX removed_people_person_id ON removed_people (person_id);
+CREATE INDEX removed_people_survivor_id ON removed_people (survivor_id);
+CREATE INDEX removed_people_batch ON removed_people ((content ->> 'batch_id'));

@@ -7,6 +7,7 @@ them, the second one meets segments that are kept, and a sweep compares the peop
 process of its own, as Airflow makes them; the seconds are those of the task's code, without Airflow's own.
 """
 
+import logging
 import multiprocessing
 import os
 import resource
@@ -53,10 +54,10 @@ def fill(dsn: str, people: pa.Table) -> None:
     from common import people_db
 
     people_db.is_empty()  # applies the schema
-    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
-        with cursor.copy("COPY dedupe.people (first_name, last_name, address) FROM STDIN") as copy:
-            for row in zip(*(people[name].to_pylist() for name in NAMES.values()), strict=True):
-                copy.write_row(row)
+    statement = "COPY dedupe.people (first_name, last_name, address) FROM STDIN"
+    with psycopg.connect(dsn) as connection, connection.cursor().copy(statement) as copy:
+        for row in zip(*(people[name].to_pylist() for name in NAMES.values()), strict=True):
+            copy.write_row(row)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE dedupe.people")
 
@@ -88,6 +89,10 @@ class Run:
         queue: Any = FORK.SimpleQueue()
 
         def child() -> None:
+            import structlog
+
+            structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+            logging.disable()
             begin = time.perf_counter()
             value = function(*args)
             seconds = time.perf_counter() - begin
@@ -148,9 +153,7 @@ def measure(size: str, variety: str) -> None:
 
         fill(dsn, made.people)
         print(f"{size} {variety}, {os.cpu_count()} cores")
-        whole_run(
-            Path(name), batch(made.incoming.slice(0, half), "first"), "first run, nothing standardised or encoded"
-        )
+        whole_run(Path(name), batch(made.incoming.slice(0, half), "first"), "first run, nothing is encoded")
         whole_run(Path(name), batch(made.incoming.slice(half), "second"), "second run, segments are kept")
         described = {"source": "people", "system": "people", "people_before": "0"}
         whole_run(Path(name), INCOMING.empty_table().replace_schema_metadata(described), "sweep")

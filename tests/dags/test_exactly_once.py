@@ -200,7 +200,8 @@ def test_every_task_that_is_killed_anywhere_ends_as_if_undisturbed(
     assert page_of("run 1") == page
     assert kills["load"] >= 15
     assert min(kills.values()) >= 3, "else there was nothing to kill"
-    assert kills.keys() | others == dedupe_people.dedupe_people().task_dict.keys()
+    reading = {"sweep_due", "sweep"}  # they write nothing here
+    assert kills.keys() | others | reading == dedupe_people.dedupe_people().task_dict.keys()
 
 
 def test_a_load_that_fills_in_what_is_missing_and_is_killed_anywhere_fills_it_once(

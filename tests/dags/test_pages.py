@@ -97,7 +97,7 @@ def test_the_graph_opens(run_id: str, admin: Visitor) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_shows_its_docs_log_and_xcom(task: str, run_id: str, admin: Visitor) -> None:
-    mapped = "/mapped/0" if task == "compare" else ""
+    mapped = "/mapped/0" if task in {"encode", "compare"} else ""
     of_run = f"/dags/{DAG}/runs/{quote(run_id)}/tasks/{task}{mapped}"
     admin.open(f"{of_run}/xcom")
     page = admin.open(of_run)

@@ -30,7 +30,7 @@ def test_the_recipe_for_single_tasks_is_the_one_that_is_tested() -> None:
     tested = runpy.run_path(str(ROOT / "tests/dags/test_cli.py"))
     day, tasks = tested["DAY"], tested["TASKS"]
     recipe = re.findall(r"^    (dev/airflow tasks test .*)$", README, re.MULTILINE)
-    options = {"compare": " --map-index 0"}
+    options = {name: " --map-index 0" for name in ("encode", "compare")}
     assert recipe == [f"dev/airflow tasks test dedupe_people {task} {day}{options.get(task, '')}" for task in tasks]
     assert f"dev/airflow dags test dedupe_people {day} --mark-success-pattern '.*'" in README
 

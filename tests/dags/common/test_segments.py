@@ -203,3 +203,18 @@ def test_who_is_erased_is_in_no_segment(people_db: str, store: Path, monkeypatch
     names = [segment["name"] for segment in kept(batch(PEOPLE[0]))]
     assert segments.forget([3]) == 2
     assert {name.partition(".")[0] for name in files(store)} == {names[0], names[2]}
+
+
+def test_state_and_rows_are_of_one_moment(people_db: str) -> None:
+    insert(people_db, *PEOPLE)
+    (shard,) = pipeline.plan_shards(batch(PEOPLE[0]))
+    before, _ = database.read_shard(shard, lambda _: True)
+
+    def changed_meanwhile(_: str) -> bool:
+        execute(people_db, "UPDATE people SET first_name_std = 'other'")
+        return False
+
+    state, rows = database.read_shard(shard, changed_meanwhile)
+    assert state == before
+    assert rows is not None
+    assert "other" not in rows["first_name_std"].to_pylist()

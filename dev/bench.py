@@ -37,7 +37,8 @@ from common.linkage.model import STARTING_MODEL, Curve, LinkageModel  # noqa: E4
 
 SMALL = ["1000x100000", "10000x100000", "sweep:100000"]
 FULL = [
-    *("10000x100000", "100x1000000", "10000x1000000", "100x10000000", "10000x10000000"),
+    *("10000x100000", "100x1000000", "10000x1000000", "50000x1000000", "100x10000000"),
+    "10000x10000000",
     *("sweep:100000", "sweep:1000000"),
 ]
 NAMES = ("first_name_std", "last_name_std", "address_std")

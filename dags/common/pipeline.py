@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import combinations, combinations_with_replacement, product
+from itertools import combinations, combinations_with_replacement, pairwise, product
 from typing import Any, TypedDict
 
 import pyarrow as pa
@@ -44,6 +44,7 @@ from common.settings import (
     EMBEDDED_PEOPLE_DB,
     FILL_FROM,
     MAX_ADDRESS_COMPARISONS,
+    MAX_BLOCKS,
     MAX_CANDIDATE_PAIRS,
     MAX_CANDIDATES,
     PROGRESS_SECONDS,
@@ -174,8 +175,7 @@ def plan_blocks(records: pa.Table, kept: Sequence[segments.Kept]) -> list[Block]
             )
             for one, other in pairs
         ]
-    length = len(Originals.of(records).records)
-    blocks = [(begin, min(begin + BLOCK_RECORDS, length)) for begin in range(0, length, BLOCK_RECORDS)] or [(0, 0)]
+    blocks = _blocks(len(Originals.of(records).records), len(kept))
     first = kept[0]["name"]
     with_people = [
         Block(
@@ -198,6 +198,15 @@ def plan_blocks(records: pa.Table, kept: Sequence[segments.Kept]) -> list[Block]
         for one, other in combinations(blocks, 2)
     ]
     return with_people + within
+
+
+def _blocks(records: int, shards: int) -> list[tuple[int, int]]:
+    """Begin and end of blocks of about `BLOCK_RECORDS`, larger ones where there would be too many comparisons."""
+    count = max(1, -(-records // BLOCK_RECORDS))
+    while count > 1 and count * shards + count * (count - 1) // 2 > MAX_BLOCKS:
+        count -= 1
+    bounds = np.linspace(0, records, count + 1).astype(int).tolist()
+    return list(pairwise(bounds))
 
 
 def _people(kept: segments.Kept) -> str:

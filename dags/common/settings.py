@@ -94,8 +94,12 @@ SEGMENT_CACHE = Path(
 )
 """Where a worker keeps segments that it has fetched from an object store, to map them into memory."""
 
-SEGMENTS_KEPT = timedelta(days=1)
-"""How long a segment is kept that the last run did not use."""
+SEGMENTS_KEPT = timedelta(hours=1)
+"""How long a segment is kept that the last run did not use: another run may use it, which else makes it again."""
+
+MAX_BLOCKS, MAX_SWEPT_SHARDS = 1_000, 40
+"""Comparisons of a run, and shards of a sweep, whose pairs come to 820: Airflow maps a task at most 1,024 times unless
+`[core] max_map_length` says otherwise. Beyond that blocks and shards are larger."""
 
 SWEEP_EVERY = int(os.environ.get("DEDUPE_SWEEP_EVERY", 30))
 """After so many batches the table is swept for duplicates by itself, and besides after a model was promoted and after a

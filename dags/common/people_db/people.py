@@ -24,7 +24,7 @@ from common.people_db.connection import (
     value,
 )
 from common.people_db.contents import RAW_PEOPLE, content_keys
-from common.settings import SHARD_PEOPLE
+from common.settings import MAX_SWEPT_SHARDS, SHARD_PEOPLE
 
 CANDIDATES = pa.schema([*PAIR_ENDS, *((name, pa.string()) for name in STANDARDISED)])
 """The spellings that records are compared with: those of people, and those of records in open questions."""
@@ -143,6 +143,10 @@ def plan_shards(patience: timedelta | None = None, *, originals: bool = False) -
         snapshot = value(connection.execute("SELECT pg_current_snapshot()::text"))
         people = _ranges(connection, _PEOPLE_ENDS)
         spellings = [(0, -1)] if originals else _ranges(connection, _SPELLING_ENDS)
+    if originals:
+        size = -(-len(people) // MAX_SWEPT_SHARDS)
+        joined = [people[place : place + size] for place in range(0, len(people), size)]
+        people = [(some[0][0], some[-1][1]) for some in joined]
     ranges = [
         *((people_range, (0, -1)) for people_range in people[:-1]),
         *(((0, -1), spellings_range) for spellings_range in spellings[:-1]),

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from common import people_db as database
 from common import pipeline, segments
+from common.errors import DedupePeopleError
 from common.linkage.model import STARTING_MODEL
 
 MODEL = STARTING_MODEL.to_dict()
@@ -218,3 +219,59 @@ def test_state_and_rows_are_of_one_moment(people_db: str) -> None:
     assert state == before
     assert rows is not None
     assert "other" not in rows["first_name_std"].to_pylist()
+
+
+def test_a_run_has_no_more_comparisons_than_airflow_maps() -> None:
+    for records, shards in ((0, 1), (1, 1), (50_000, 100), (50_001, 100), (1_000_000, 104), (10_000_000, 1)):
+        blocks = pipeline._blocks(records, shards)
+        assert blocks[0][0] == 0
+        assert blocks[-1][1] == records
+        assert all(one[1] == other[0] for one, other in itertools.pairwise(blocks))
+        assert len(blocks) * shards + len(blocks) * (len(blocks) - 1) / 2 <= 1_000
+        assert max(end - begin for begin, end in blocks) <= 50_000 or len(blocks) in {9, 44}
+
+
+def test_a_sweep_of_many_shards_joins_them(people_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.people_db.people.SHARD_PEOPLE", 1)
+    monkeypatch.setattr("common.people_db.people.MAX_SWEPT_SHARDS", 2)
+    insert(people_db, *PEOPLE)
+    pipeline.plan_shards(batch(PEOPLE[0]))  # standardises
+    shards = database.plan_shards(originals=True)
+    assert [(shard["first_person"], shard["last_person"]) for shard in shards] == [(1, 3), (4, 5)]
+    assert [segments.keep(shard)["rows"] for shard in shards] == [3, 2]
+
+
+def test_segments_in_an_object_store_are_fetched_once_and_copies_go_with_them(
+    people_db: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.settings.XCOM_ROOT", f"file://{tmp_path}/objects")
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(segments, "SEGMENT_CACHE", cache)
+    insert(people_db, *PEOPLE)
+    (first,) = kept(batch(PEOPLE[0]))
+    assert segments.opened(first).rows.num_rows == 5
+    copies = files(cache)
+    assert files(tmp_path / "objects" / "segments").keys() == copies.keys()
+    assert len(copies) == 2
+    segments.opened(first)
+    assert kept(batch(PEOPLE[0]))[0]["name"] == first["name"]
+    assert files(cache) == copies, "not fetched again"
+
+    assert segments.forget([1]) == 2
+    execute(people_db, "DELETE FROM people WHERE person_id = 1")
+    (second,) = kept(batch(PEOPLE[0]))
+    assert segments.opened(second).rows.num_rows == 4
+    assert {name.partition(".")[0] for name in files(cache)} == {second["name"]}
+    assert cache.stat().st_mode & 0o77 == 0
+
+
+def test_a_cache_of_somebody_else_is_refused(people_db: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.getuid():
+        pytest.skip("only root can give a folder away")
+    monkeypatch.setattr("common.settings.XCOM_ROOT", f"file://{tmp_path}/objects")
+    monkeypatch.setattr(segments, "SEGMENT_CACHE", tmp_path / "cache")
+    (tmp_path / "cache").mkdir()
+    os.chown(tmp_path / "cache", 65534, 65534)
+    insert(people_db, *PEOPLE)
+    with pytest.raises(DedupePeopleError, match="belongs to somebody else"):
+        kept(batch(PEOPLE[0]))

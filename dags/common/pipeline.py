@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from itertools import combinations, combinations_with_replacement, pairwise, product
 from typing import Any, TypedDict
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from airflow.sdk.exceptions import AirflowSkipException

@@ -10,8 +10,7 @@ PEOPLE_PAIRS = pa.schema(
     [
         ("person_id", pa.int64()),
         ("other_id", pa.int64()),
-        *((name, pa.float64()) for name in COMPARISON_VECTOR[:-1]),
-        ("swapped", pa.bool_()),
+        *((name, pa.bool_() if name == "swapped" else pa.float64()) for name in COMPARISON_VECTOR),
         ("score", pa.float64()),
         ("household", pa.bool_()),
     ]

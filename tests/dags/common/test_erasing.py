@@ -46,7 +46,7 @@ def load(
     batch = pipeline.standardise_batch(pipeline.ingest(params(path, system), run_id))
     ArrowXCom.serialize_value(batch, dag_id=DAG_ID, task_id="standardise", run_id=run_id)
     shards = pipeline.plan_shards(batch)
-    pairs = [pipeline.compare_batch(batch, MODEL, shard, run_id) for shard in shards]
+    pairs = pipeline.compare_all(batch, MODEL, shards, run_id)
     decisions = pipeline.decide_batch(batch, MODEL, pairs)
     meanwhile()
     return pipeline.load_batch(batch, MODEL, pairs, decisions, shards, run_id)

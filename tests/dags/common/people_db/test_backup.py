@@ -33,7 +33,7 @@ def load(incoming: Path, rows: list[Any], run_id: str) -> dict[str, Any]:
     given = {name: param.value for name, param in PARAMS.items()} | {"source": str(path)}
     batch = pipeline.standardise_batch(pipeline.ingest(given, run_id))
     shards = pipeline.plan_shards(batch)
-    pairs = [pipeline.compare_batch(batch, MODEL, shard, run_id) for shard in shards]
+    pairs = pipeline.compare_all(batch, MODEL, shards, run_id)
     return pipeline.load_batch(batch, MODEL, pairs, pipeline.decide_batch(batch, MODEL, pairs), shards, run_id)
 
 

@@ -91,6 +91,8 @@ def _says(file: storage.StoredFile, said: AbstractSet[Fields]) -> bool:
         return False
     except pa.ArrowInvalid:
         return True
+    if "record" in table.column_names:  # a decided sweep
+        table = pa.Table.from_struct_array(table["record"])
     if not set(_FIELDS) <= set(table.column_names):
         return False
     rows = zip(*(table[name].to_pylist() for name in _FIELDS), strict=True)

@@ -92,15 +92,16 @@ def test_files_go_that_say_something_of_the_person_and_no_other(
 ) -> None:
     load(incoming, ANN, run_id="brought her")
     load(incoming, BOB, run_id="another")
-    everybody = pipeline.ingest({"source": "people"}, "sweep")
-    ArrowXCom.serialize_value(everybody, dag_id=DAG_ID, task_id="ingest", run_id="sweep")
+    names = ("source_key", "first_name", "last_name", "address")
+    decided = pa.table({"record": [dict(zip(names, row, strict=True)) for row in (ANN, BOB)]})
+    ArrowXCom.serialize_value(decided, dag_id=DAG_ID, task_id="decide", run_id="sweep")
     ArrowXCom.serialize_value(pa.table({"score": [0.5]}), dag_id=DAG_ID, task_id="compare", run_id="another")
     capsys.readouterr()
     assert erase("1") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "person 1 erased; removed: 1 of decisions, 0 of judgements, 1 of people, 0 of quarantine",
+        "person 1 erased; removed: 1 of decisions, 0 of judgements, 1 of people, 0 of quarantine, 0 of removed_people",
         "rows that say the same: none",
-        "files of batches searched: 4, with something of them: 2; deleted: 2, left: 0",
+        "files of batches searched: 4, with something of them: 2; deleted: 2, left: 0; files of segments deleted: 2",
     ]
     assert runs_with_files() == {"another"}
     assert "Annabel" not in everywhere(people_db)

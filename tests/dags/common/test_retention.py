@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from airflow.sdk.io import attach
 from common import people_db as database
-from common import pipeline, retention, review, settings, storage, upkeep
+from common import pipeline, retention, review, settings, sources, storage, upkeep
 from common.arrow_xcom import ArrowXCom, batch_files
 from common.default_args import PARAMS
 from common.errors import PeopleDbError
@@ -188,10 +188,10 @@ def test_the_report_of_an_old_batch_is_written_again_without_its_fields(people_d
     tidy()
     records = database.batch_decisions(numbers["batch_id"])
     assert records["first_name"].null_count == 2
-    certificate = json.dumps(dict.fromkeys(("records", "people", "matches", "missed"), 0))
-    pairs = [pa.table({"n": [1]}).replace_schema_metadata({"certificate": certificate})]
-    shadow = {"returning": 0, "reinserted": 0, "strangers": 0, "dropped": 0}
-    pipeline.report_batch(numbers, MODEL, pairs, shadow, "one")
+    described = {"source": "s", "system": "s", "people_before": "0"}
+    batch = pipeline.standardise_batch(sources.INCOMING.empty_table().replace_schema_metadata(described))
+    pairs = pipeline.compare_all(batch, MODEL, pipeline.plan_shards(batch), "one")
+    pipeline.report_batch(numbers, MODEL, pairs, pipeline.make_canaries(batch, "one"), "one")
     told = " ".join(report_paths("one").text.read_text().split())
     assert "a record without fields (removed after their time)" in told
 

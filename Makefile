@@ -42,10 +42,10 @@ fix: $(READY) ## Fix what can be fixed by itself
 	@$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
 
 hashes: $(READY) ## Write deploy/requirements-hashed.txt anew, after a change of versions
-	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	@$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-annotate --no-header \
 	  --no-emit-package colorama --no-emit-package pywin32 -c constraints.txt -o $(HASHED).new \
 	  requirements.txt deploy/requirements-celery.txt deploy/requirements-kubernetes.txt deploy/requirements-s3.txt
-	@{ echo "# What requirements.txt and deploy/requirements-*.txt bring along, for pip install --require-hashes. Made by: make hashes"; \
+	@{ echo "# What requirements.txt and deploy/requirements-*.txt bring along, for pip install --no-deps --require-hashes. Made by: make hashes"; \
 	  cat $(HASHED).new; } > $(HASHED) && rm $(HASHED).new
 
 clean: ## Stop the embedded Postgres and remove everything that make has made, the people included

@@ -17,7 +17,7 @@ from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
 from common import alerts, events
 from common.deadline import RunQueued
-from common.default_args import DEFAULT_ARGS, PARAMS
+from common.default_args import COMPARE_ARGS, DEFAULT_ARGS, PARAMS
 from common.pages.links import ReportLink
 from common.settings import DAG_ID
 from common.table_task import table_task
@@ -100,7 +100,7 @@ def choose_model(fitted: list[Json] | None = None, params: Json | None = None, r
     return retraining.choose_model(fitted, params, run_id)
 
 
-@table_task(map_index_template="{{ task.op_kwargs['block']['name'] }}")
+@table_task(map_index_template="{{ task.op_kwargs['block']['name'] }}", **COMPARE_ARGS)
 def compare(batch: Table, model: Json, shadow: Table, block: Json, run_id: str | None = None) -> Table:
     """Find every candidate pair of a block of the batch with a segment of people, and within the batch itself."""
     from common import pipeline

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata as packages
 from pathlib import Path
 from types import FrameType
@@ -123,7 +123,7 @@ def ready(
 
     A ``test_run`` (``dags test``, ``tasks test``) gets a metadata database of its own while `make ui` is running,
     whose scheduler would run its tasks too, at the same time. What needs no Airflow is ready sooner without
-    ``metadata``.
+    ``metadata``; if the people are elsewhere, nothing at all is started for it.
 
     Raises:
         PostgresError: the embedded server does not start.
@@ -139,7 +139,10 @@ def ready(
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # Airflow starts several times slower under it
     env.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds; a host that does not answer would hold a task for minutes
     own_people_db = given_people_db()
-    with server_of(home).use() as server:
+    with ExitStack() as stack:
+        server = server_of(home)
+        if metadata or not own_people_db:
+            stack.enter_context(server.use())
         if metadata:
             server.create_database(metadata_database)
         if own_people_db:
@@ -151,6 +154,8 @@ def ready(
             env["AIRFLOW_CONN_PEOPLE_DB"] = people_db_connection(server.socket_folder)
             env["DEDUPE_EMBEDDED_PEOPLE_DB"] = "1"
             env.setdefault("DEDUPE_SOURCE", "faker")
+        if own_people_db and not metadata:  # nowhere else to look airflow_settings.yaml's connection up
+            env["AIRFLOW_CONN_PEOPLE_DB"] = own_people_db
         if test_run and own_people_db:
             _check_people_db(env | {"AIRFLOW_CONN_PEOPLE_DB": own_people_db})
         if metadata:

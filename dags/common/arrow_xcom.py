@@ -64,7 +64,7 @@ class TableReference:
         import pyarrow as pa
 
         path = _path_below_root(self.path)
-        source = pa.memory_map(str(path)) if isinstance(path, Path) else pa.BufferReader(path.read_bytes())
+        source = pa.memory_map(str(path)) if isinstance(path, Path) else pa.BufferReader(path.fs.cat_file(path.path))
         return pa.ipc.open_file(source).read_all()
 
 
@@ -131,7 +131,8 @@ def root() -> Any:
 
 def _path_below_root(path: str) -> Any:
     place, top = storage.place(path), root()
-    if type(place) is not type(top) or ".." in place.parts or not place.is_relative_to(top):
+    same_store = type(place) is type(top) and (isinstance(place, Path) or place.samestore(top))
+    if not same_store or ".." in place.parts or not place.is_relative_to(top):
         raise ValueError(f"XCom reference outside {top}: {path}")
     return place
 

@@ -1,4 +1,4 @@
-"""DEFAULT_ARGS and PARAMS of the DAG: retries, SLAs, who is told what, and the form that triggers a run.
+"""DEFAULT_ARGS, COMPARE_ARGS and PARAMS of the DAG: retries, SLAs, who is told what, and the form that triggers a run.
 
 Imported when the DAG file is parsed, so it must stay cheap to import.
 """
@@ -10,7 +10,7 @@ from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from common import alerts
 from common.errors import PermanentError
-from common.settings import RETRY_DELAY, RUN_SLA, SOURCE
+from common.settings import COMPARE_POOL, COMPARE_QUEUE, RETRY_DELAY, RUN_SLA, SOURCE
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "data-team",
@@ -34,6 +34,9 @@ DEFAULT_ARGS: dict[str, Any] = {
     # Else the batches, which are personal data, would stand in the task logs.
     "show_return_value_in_logs": False,
 }
+
+COMPARE_ARGS = {name: value for name, value in {"pool": COMPARE_POOL, "queue": COMPARE_QUEUE}.items() if value}
+"""What `compare` has besides: it takes the most memory and all cores."""
 
 FILES, INVENTED, MODEL = "Unusual files", "Invented records", "Model"
 """Groups of the trigger form, closed at first, with what a run on an ordinary file does not need."""

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from airflow.sdk.exceptions import AirflowSkipException
+from joblib import cpu_count
 
 from common import lookup, people_db, segments, sources, sweeping
 from common.errors import SourceError
@@ -42,6 +42,7 @@ from common.settings import (
     CANARIES,
     CANARY_RUNS,
     CERTIFIED_RECORDS,
+    CORES,
     EMBEDDED_PEOPLE_DB,
     FILL_FROM,
     MAX_ADDRESS_COMPARISONS,
@@ -254,7 +255,7 @@ def compare_batch(records: pa.Table, model: Mapping[str, Any], block: Block, sha
     linkage_model = LinkageModel.from_dict(model)
     effort = Effort(
         seed=_seed(run_id),
-        budget=Budget(pairs=MAX_CANDIDATE_PAIRS, comparisons=MAX_ADDRESS_COMPARISONS),
+        budget=_budget(pairs=MAX_CANDIDATE_PAIRS, comparisons=MAX_ADDRESS_COMPARISONS),
         progress=_ProgressLog(),
         candidates=MAX_CANDIDATES,
     )
@@ -281,7 +282,7 @@ class _ProgressLog:
         self.next_line = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        seconds = progress.core_seconds / (os.cpu_count() or 1)
+        seconds = progress.core_seconds / _budget().cores
         if not self.next_line:
             log.info(
                 "forecast: %d candidate pairs, %d addresses to compare, about %.1f seconds",
@@ -294,6 +295,11 @@ class _ProgressLog:
         else:
             log.info("compared %.0f %%, %d pairs found", progress.share * 100, progress.found)
         self.next_line = time.monotonic() + PROGRESS_SECONDS
+
+
+def _budget(**limits: int) -> Budget:
+    """Limits of a search, with as many threads as it may have."""
+    return Budget(**limits, cores=CORES or cpu_count())
 
 
 def _seed(run_id: str) -> int:

@@ -1,6 +1,7 @@
 """Every knob of the project, once. A leaf: it knows neither Airflow nor any other module of ours.
 
 What differs between deployments is read from the environment; the rest are constants with the reason beside them.
+Every variable that is read here stands in `.env.example`.
 """
 
 import os
@@ -14,6 +15,24 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 def listed(name: str, default: str) -> list[str]:
     """A variable of the environment that holds several values, separated by commas: colons stand in URLs."""
     return [value for part in os.environ.get(name, default).split(",") if (value := part.strip())]
+
+
+def whole(name: str, default: int, least: int = 1) -> int:
+    """A variable of the environment that holds a whole number, also written as 4_000_000; where it is empty, `default`.
+
+    Raises:
+        ValueError: it holds something else, or less than `least`. The text names the variable.
+    """
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise ValueError(f"{name} is to be a whole number from {least} on, not {text!r}")
+    return number
 
 
 DAG_ID = "dedupe_people"
@@ -82,15 +101,15 @@ EMBEDDED_PEOPLE_DB = os.environ.get("DEDUPE_EMBEDDED_PEOPLE_DB") == "1"
 """Whether the people live in the server inside this checkout, where things are tried out: invented people may join them
 whoever they are. dev/launch.py knows and says it."""
 
-SHARD_PEOPLE = int(os.environ.get("DEDUPE_SHARD_PEOPLE", 1_000_000))
+SHARD_PEOPLE = whole("DEDUPE_SHARD_PEOPLE", 1_000_000)
 """People or spellings in a shard: what one `encode` encodes and one `compare` compares with, some 500 bytes each.
 Shards that are full stay as they are when this changes."""
 
-BLOCK_RECORDS = int(os.environ.get("DEDUPE_BLOCK_RECORDS", 50_000))
+BLOCK_RECORDS = whole("DEDUPE_BLOCK_RECORDS", 50_000)
 """Records of a batch that one `compare` compares with one shard."""
 
 SEGMENT_CACHE = Path(
-    os.environ.get("DEDUPE_SEGMENT_CACHE", Path(tempfile.gettempdir()) / f"dedupe-people-{os.getuid()}")
+    os.environ.get("DEDUPE_SEGMENT_CACHE") or Path(tempfile.gettempdir()) / f"dedupe-people-{os.getuid()}"
 )
 """Where a worker keeps segments that it has fetched from an object store, to map them into memory."""
 
@@ -101,18 +120,26 @@ MAX_BLOCKS, MAX_SWEPT_SHARDS = 1_000, 40
 """Comparisons of a run, and shards of a sweep, whose pairs come to 820: Airflow maps a task at most 1,024 times unless
 `[core] max_map_length` says otherwise. Beyond that blocks and shards are larger."""
 
-SWEEP_EVERY = int(os.environ.get("DEDUPE_SWEEP_EVERY", 30))
+SWEEP_EVERY = whole("DEDUPE_SWEEP_EVERY", 30, least=0)
 """After so many batches the table is swept for duplicates by itself, and besides after a model was promoted and after a
 table was adopted; 0: never by itself."""
 
 SWEEP_REMOVES = os.environ.get("DEDUPE_SWEEP_REMOVES") == "1"
 """Whether a sweep removes duplicates from the table instead of marking them. Their rows go to `removed_people`."""
 
+COMPARE_POOL = os.environ.get("DEDUPE_COMPARE_POOL", "")
+COMPARE_QUEUE = os.environ.get("DEDUPE_COMPARE_QUEUE", "")
+"""Airflow's pool and queue for `compare`, so that it runs where there is memory for it; empty: those of other tasks."""
+
+CORES = whole("DEDUPE_CORES", 0)
+"""Threads of the search in `compare`; 0: as many as its process may use, by affinity and the quota of
+its container."""
+
 CERTIFIED_RECORDS = 5
 """Records of a batch that `compare` also compares exhaustively, as a proof that it misses no pair."""
 
-MAX_CANDIDATE_PAIRS = 5_000_000
-MAX_ADDRESS_COMPARISONS = 20_000_000_000
+MAX_CANDIDATE_PAIRS = whole("DEDUPE_MAX_CANDIDATE_PAIRS", 5_000_000)
+MAX_ADDRESS_COMPARISONS = whole("DEDUPE_MAX_ADDRESS_COMPARISONS", 20_000_000_000)
 """Work of one `compare` beyond which it gives up the records that have too many candidates, or fails."""
 
 MAX_CANDIDATES = 1_000

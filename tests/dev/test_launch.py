@@ -243,3 +243,30 @@ def test_make_ui(checkout: Path) -> None:
     make.send_signal(signal.SIGINT)
     make.wait(60)
     wait_for(lambda: processes_of(checkout) == [], 2)
+
+
+def test_upkeep_of_people_elsewhere_starts_nothing_here(checkout: Path, people_db: str) -> None:
+    """Whether the environment names their server, or airflow_settings.yaml."""
+    server_of(checkout / ".airflow").remove()
+    found = ["find", "Ann", "Lee", "1 High Street"]
+
+    def upkeep(**env: str) -> None:
+        done = subprocess.run(
+            [checkout / "dev" / "upkeep", *found], env=os.environ | env, capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, done.stdout) == (0, "nobody comes near\n"), done.stderr
+        assert not server_of(checkout / ".airflow").data.exists()
+
+    elsewhere = os.environ["AIRFLOW_CONN_PEOPLE_DB"]
+    upkeep(AIRFLOW_CONN_PEOPLE_DB=elsewhere)
+    settings = checkout / "airflow_settings.yaml"
+    before = settings.read_text()
+    fields = json.loads(elsewhere)
+    named = before.replace("conn_host:\n", f"conn_host: {fields['host']}\n", 1)
+    named = named.replace("conn_login:\n", f"conn_login: {fields['login']}\n", 1)
+    named = named.replace("conn_schema:\n", f"conn_schema: {fields['schema']}\n", 1)
+    settings.write_text(named)
+    try:
+        upkeep(AIRFLOW_CONN_PEOPLE_DB="")
+    finally:
+        settings.write_text(before)

@@ -87,11 +87,16 @@ def test_every_version_to_run_with_has_its_hashes() -> None:
     assert "://" not in "".join(lines)
     packages = {}
     for line in lines:
-        match = re.fullmatch(r"([\w.-]+)==([\w.]+)(?: ; [^#]+?)?((?:\s+--hash=sha256:[0-9a-f]{64})+)", line.rstrip())
+        pinned = r"([\w.-]+)(?:\[[\w,-]+\])?==([\w.]+)(?: ; [^#]+?)?"
+        match = re.fullmatch(pinned + r"(?:\s+--hash=sha256:[0-9a-f]{64})+", line.rstrip())
         assert match, line[:80]
         packages[canonical(match[1])] = match[2]
     constraints = held("constraints.txt")
     assert {name: constraints.get(name) for name in packages} == packages
+    options = ["--dry-run", "--quiet", "--no-deps", "--require-hashes"]
+    pip = [sys.executable, "-m", "pip", "install", *options, "-r", HASHED]
+    done = subprocess.run(pip, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert {*held(RUN), *held(CELERY), *held(KUBERNETES), *held(S3)} <= packages.keys()
 
 

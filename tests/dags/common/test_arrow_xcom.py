@@ -2,13 +2,17 @@
 
 import json
 import re
+import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from common import settings
 from common.arrow_xcom import ArrowXCom, TableReference
+from object_store import ObjectStore
 
 TABLE = pa.table({"name": ["Ann", None, "Zoë"], "age": [1, 2, 2**60]}).replace_schema_metadata({"source": "faker"})
 IDS = {"key": "return_value", "task_id": "ingest", "dag_id": "dedupe_people", "run_id": "manual__2026+00:00/x"}
@@ -107,3 +111,56 @@ def test_purging_touches_nothing_outside_of_the_root(root: Path, path: str) -> N
     own, other = pulled(stored).path, path.format(root=root, outside=secret)
     ArrowXCom.purge(Stored(json.loads(json.dumps(stored).replace(own, other))))
     assert secret.exists()
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """An object store where batches go, behind a connection of its own: Airflow keeps a client for each."""
+    with ObjectStore("batches") as store:
+        name = f"store_{uuid.uuid4().hex}"
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(store.connection()))
+        monkeypatch.setattr("common.settings.XCOM_ROOT", f"s3://{name}@batches/xcom")
+        yield store
+
+
+def test_a_table_goes_to_an_object_store_in_one_request(store: ObjectStore) -> None:
+    stored = pushed(TABLE)
+    [key] = store.keys()
+    assert re.fullmatch(r"xcom/dedupe_people/run_id=[^/]+/ingest/[0-9a-f-]{36}\.arrow", key)
+    reference = pulled(stored)
+    root = settings.XCOM_ROOT.removesuffix("xcom")
+    assert reference.path == f"{root}{key}"
+    assert reference.bytes == store.client().head_object(Bucket="batches", Key=key)["ContentLength"]
+
+    store.requests.clear()
+    pushed(TABLE)
+    assert [method for method, _ in store.requests] == ["PUT"]
+    store.requests.clear()
+    assert reference.open().equals(TABLE, check_metadata=True)
+    # A large file is fetched in parts, side by side: its size is asked for first.
+    assert store.requests == [("HEAD", f"/batches/{key}"), ("GET", f"/batches/{key}")]
+
+
+def test_a_large_table_goes_to_an_object_store_whole(store: ObjectStore) -> None:
+    large = pa.table({"number": pa.array(range(14_000_000), pa.int64())})  # several parts of an upload
+    assert pulled(pushed(large)).open().equals(large)
+
+
+def test_a_file_that_is_gone_from_an_object_store_is_a_clear_error(store: ObjectStore) -> None:
+    stored = pushed(TABLE)
+    ArrowXCom.purge(Stored(stored))
+    assert store.keys() == []
+    ArrowXCom.purge(Stored(stored))
+    with pytest.raises(FileNotFoundError):
+        pulled(stored).open()
+
+
+def test_nothing_outside_of_the_root_is_read_from_an_object_store(store: ObjectStore) -> None:
+    reference = pulled(pushed(TABLE))
+    for path in (
+        "s3://store@batches/other/a.arrow",
+        "s3://other@batches/xcom/a.arrow",
+        "s3://store@others/xcom/a.arrow",
+    ):
+        with pytest.raises(ValueError, match="outside"):
+            replace(reference, path=path).open()

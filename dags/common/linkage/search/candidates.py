@@ -7,16 +7,16 @@ than that, so that rounding never decides.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from joblib import cpu_count
 
 from common.errors import CandidateExplosion
 from common.linkage.comparison import COLUMNS, Rows, compared
@@ -43,13 +43,13 @@ class Budget:
         pairs: candidate pairs, at most; each takes the reference some 20 microseconds.
         comparisons: pairs of addresses looked at, at most; a core does up to a hundred million a second.
         rows: right records encoded at a time, some 400 bytes each: the bound on memory. A segment is used whole.
-        cores: threads to use.
+        cores: threads to use; by default as many as this process may, by its affinity and its container's quota.
     """
 
     pairs: int = 5_000_000
     comparisons: int = 100_000_000_000
     rows: int = 16_000_000
-    cores: int = os.cpu_count() or 1
+    cores: int = field(default_factory=cpu_count)
 
 
 @dataclass(frozen=True)

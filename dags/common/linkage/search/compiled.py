@@ -19,14 +19,14 @@ SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_here.glo
 """Another one after an update of any file here."""
 
 _config: Any = numba.config
-if not _config.CACHE_DIR:
-    # Machine code contains that of the functions it calls, and numba looks only at the file of the function itself. So
-    # the code is kept under the contents of all files here: an update of any of them compiles anew.
-    _folder = _here / "__pycache__" / f"compiled-{SOURCES}"
-    _config.CACHE_DIR = str(_folder)
-    for _older in _here.glob("__pycache__/compiled-*"):
-        if _older != _folder:
-            shutil.rmtree(_older, ignore_errors=True)
+# Machine code contains that of the functions it calls, and numba looks only at the file of the function itself. So the
+# code is kept under the contents of all files here: an update of any of them compiles anew. `NUMBA_CACHE_DIR` names
+# another place; with `NUMBA_CPU_NAME` and `NUMBA_CPU_FEATURES` that is of use to other processors too (Dockerfile).
+_folder = Path(_config.CACHE_DIR or _here / "__pycache__") / f"compiled-{SOURCES}"
+_config.CACHE_DIR = str(_folder)
+for _older in _folder.parent.glob("compiled-*"):
+    if _older != _folder:
+        shutil.rmtree(_older, ignore_errors=True)
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -1,0 +1,264 @@
+"""`make cluster-test`: two Celery workers that share nothing, one of them killed; is the result that of one machine?
+
+The workers have checkouts of their own, no way to Airflow's database, and nothing in common but Redis, the people's
+database and an object store. One of them is killed by SIGKILL while it compares. Afterwards the decisions must be, row
+for row, those that `dags test` makes of the same batch on this machine alone, and one report must have been mailed.
+
+Redis is to be installed: `apt-get install redis-server`.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from email.message import Message
+from pathlib import Path
+from subprocess import Popen, run
+from typing import Any
+
+import psutil
+import psycopg
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message as MailHandler
+from launch import DAG, ROOT, airflow, guarded, people_db_connection, say
+from live import Live, free_port
+from object_store import ObjectStore
+from postgres import Server
+
+sys.path.insert(0, str(ROOT / "dags"))
+
+from common.sources import fake_people, fake_records
+
+SHARDS = 4
+HEARTBEAT_SECONDS = 10  # after so long without a word from its worker, a task is tried again; Airflow's default is 300
+LIMIT_SECONDS = 1800.0
+BUCKET = "dedupe-people"
+
+
+class Mails(MailHandler):
+    """Keeps the subjects of the mails that arrive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subjects: list[str] = []
+
+    def handle_message(self, message: Message) -> None:
+        """Keep one more."""
+        self.subjects.append(" ".join(message["Subject"].split()))
+
+
+@contextmanager
+def started(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[Popen[bytes]]:
+    """A command, ended with all that it has started when the block ends."""
+    with log.open("ab") as output:
+        process = Popen(command, env=env, stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield process
+    finally:
+        end(process, signal.SIGTERM)
+
+
+def end(process: Popen[bytes], signum: int) -> None:
+    """End a process and all that it has started, by their ids; by SIGKILL what lives ten seconds later."""
+    if process.poll() is not None:
+        return
+    whole = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in whole:
+        with suppress(psutil.NoSuchProcess):
+            one.send_signal(signum)
+    for one in psutil.wait_procs(whole, 10)[1]:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.wait()
+
+
+@contextmanager
+def workers(live: Live, folder: Path) -> Iterator[dict[str, Popen[bytes]]]:
+    """Two workers by name, with homes of their own and without Airflow's database."""
+    env = {name: text for name, text in live.env.items() if name != "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"}
+    with ExitStack() as stack:
+        running = {}
+        for name in ("one", "other"):
+            home = folder / name
+            home.mkdir()
+            for part in (live.dags, live.incoming):  # the DAG with what numba has compiled
+                shutil.copytree(part, home / part.name)
+            shutil.copy(live.home / "airflow.cfg", home)
+            own = {variable: text.replace(str(live.home), str(home)) for variable, text in env.items()}
+            command = airflow("celery", "worker", "--celery-hostname", f"{name}@localhost", "--skip-serve-logs")
+            running[name] = stack.enter_context(started(command, own, home / "worker.log"))
+        yield running
+
+
+def kill_one_that_compares(live: Live, run_id: str, running: Mapping[str, Popen[bytes]]) -> tuple[str, float]:
+    """Kill the worker of a task that compares; returns its name and when that was, in seconds since 1970."""
+    query = "SELECT pid FROM task_instance WHERE run_id = %s AND task_id = 'compare' AND state = 'running'"
+
+    def comparing() -> str | None:
+        for (pid,) in live.metadata(query, run_id):
+            with suppress(psutil.NoSuchProcess):
+                parents = {parent.pid for parent in psutil.Process(pid).parents()} if pid else set()
+                for name, worker in running.items():
+                    if worker.pid in parents:
+                        return name
+        return None
+
+    name = str(live.wait(comparing, LIMIT_SECONDS))
+    end(running[name], signal.SIGKILL)
+    return name, time.time()
+
+
+def write_batch(folder: Path, records: int, people: int) -> None:
+    """The batch as a file: three in ten are people of the table, written differently."""
+    known = fake_people(people, seed=0)
+    known = known.append_column("person_id", [list(range(1, people + 1))])
+    batch = fake_records(records, 0.3, known, seed=1).select(["source_key", "first_name", "last_name", "address"])
+    with (folder / "batch.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(batch.column_names)
+        writer.writerows(row.values() for row in batch.to_pylist())
+
+
+def fill(dsn: str, connection: str, people: int) -> None:
+    """Make the tables, and put people into them as another program would."""
+    command = [sys.executable, "-c", "from common import people_db\nwith people_db.transaction(): pass"]
+    env = os.environ | {"AIRFLOW_CONN_PEOPLE_DB": connection, "PYTHONPATH": str(ROOT / "dags")}
+    run(command, env=env, check=True)
+    rows = fake_people(people, seed=0).select(["first_name", "last_name", "address"]).to_pylist()
+    copying = "COPY people (first_name, last_name, address) FROM STDIN"
+    with psycopg.connect(dsn, options="-c search_path=dedupe") as database, database.cursor().copy(copying) as copy:
+        for row in rows:
+            copy.write_row(tuple(row.values()))
+
+
+def outcome(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything that says what became of the batch, row by row."""
+    queries = {
+        "decisions": "SELECT record_key, decision, reason, score, person_id FROM decisions ORDER BY record_key",
+        "quarantine": "SELECT reason, raw::text FROM quarantine ORDER BY 1, 2",
+        "people": "SELECT person_id, record_key, first_name_std, last_name_std, address_std FROM people ORDER BY 1",
+        "batches": "SELECT batch_id, received, quarantined, duplicates, review, inserted FROM batches",
+    }
+    with psycopg.connect(dsn, options="-c search_path=dedupe") as connection:
+        return {name: connection.execute(query).fetchall() for name, query in queries.items()}
+
+
+def redis_command(port: int, folder: Path) -> list[str]:
+    """A broker on 127.0.0.1 that keeps nothing on disk."""
+    return ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+
+
+def cluster_env(redis: int, store: ObjectStore, mail: int, people: int) -> dict[str, str]:
+    """What the components of the cluster know beside what `Live` tells them."""
+    smtp = {"timeout": 5, "retry_limit": 0, "disable_ssl": True, "disable_tls": True, "from_email": "a@localhost"}
+    return {
+        "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{redis}/0",
+        "AIRFLOW__CELERY__RESULT_BACKEND": f"redis://127.0.0.1:{redis}/1",
+        "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_SECONDS),
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
+        "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(
+            {"conn_type": "smtp", "host": "127.0.0.1", "port": mail, "extra": smtp}
+        ),
+        "AIRFLOW_CONN_STORE": json.dumps(store.connection()),
+        "DEDUPE_SHARD_PEOPLE": str(-(-people // SHARDS)),
+        "DEDUPE_XCOM_ROOT": f"s3://store@{BUCKET}/xcom",
+    }
+
+
+def main(args: list[str]) -> int:
+    """Returns 0 if the cluster decides as one machine does."""
+    parser = argparse.ArgumentParser(prog="dev/cluster.py", description=__doc__)
+    parser.add_argument("--records", type=int, default=20_000)
+    parser.add_argument("--people", type=int, default=200_000)
+    given = parser.parse_args(args)
+    if not shutil.which("redis-server"):
+        say("There is no redis-server on the path: apt-get install redis-server")
+        return 1
+    folder = Path(tempfile.mkdtemp(prefix="dedupe-people-cluster-"))
+    server, mails, conf = Server(folder / "postgres"), Mails(), {"source": "incoming/batch.csv", "retrain_every": 0}
+    say(f"{given.records:,} records x {given.people:,} people; everything lies in {folder}, and stays if it is wrong")
+    with ExitStack() as stack:
+        stack.enter_context(server.use())
+        store = stack.enter_context(ObjectStore(BUCKET))
+        redis, mail = free_port(), free_port()
+        controller = Controller(mails, hostname="127.0.0.1", port=mail)
+        controller.start()
+        stack.callback(controller.stop)
+        live = Live(folder / "home", server, cluster_env(redis, store, mail, given.people))
+        live.edit("dedupe_people.py", ('schedule="@daily"', "schedule=None"))
+        write_batch(live.incoming, given.records, given.people)
+        fill(live.people_dsn, people_db_connection(server.socket_folder, live.people_database), given.people)
+        single = f"{live.people_database}_alone"
+        with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+            names = map(psycopg.sql.Identifier, (single, live.people_database))
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
+        stack.enter_context(started(redis_command(redis, folder), os.environ, folder / "redis.log"))
+        wrong = on_cluster(live, folder, store, mails, conf)
+        say("now on one machine ...")
+        env = live.env | {
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW_CONN_PEOPLE_DB": people_db_connection(server.socket_folder, single),
+            "DEDUPE_REPORTS_DIR": str(folder / "reports"),
+            "DEDUPE_SHARD_PEOPLE": "",
+            "DEDUPE_XCOM_ROOT": str(folder / "xcom"),
+        }
+        command = airflow("dags", "test", DAG, "2026-11-08", "--conf", json.dumps(conf))
+        with (folder / "alone.log").open("wb") as log:
+            run(command, env=env, check=True, stdout=log, stderr=log)
+        many, one = outcome(live.people_dsn), outcome(server.dsn(single))
+        for table, rows in one.items():
+            differing = len({*rows} ^ {*many[table]})
+            say(f"{table}: {len(rows):,} rows, {differing} differ")
+            if many[table] != rows:
+                wrong.append(f"{differing} rows of {table} are not those of one machine")
+        say(
+            f"of {given.records:,} records {many['batches'][0][1:]} received, quarantined, duplicates, review, inserted"
+        )
+    for line in wrong:
+        print(line)
+    if not wrong:
+        print("the cluster decides as one machine does")
+        server.remove()
+        shutil.rmtree(folder)
+    return int(bool(wrong))
+
+
+def on_cluster(live: Live, folder: Path, store: ObjectStore, mails: Mails, conf: Mapping[str, Any]) -> list[str]:
+    """Run the DAG on two workers and kill one; returns what is wrong."""
+    begin = time.monotonic()
+    with live.running(), workers(live, folder) as running:
+        run_id = live.trigger("cluster", **conf)
+        killed, at = kill_one_that_compares(live, run_id, running)
+        say(f"worker {killed} killed while it compares, {time.monotonic() - begin:.0f} s after the start")
+        live.wait_for(run_id, seconds=LIMIT_SECONDS)
+        query = (
+            "SELECT task_id, map_index, try_number, extract(epoch FROM start_date) FROM task_instance WHERE run_id = %s"
+        )
+        again = [(task, index, float(start)) for task, index, tries, start in live.metadata(query, run_id) if tries > 1]
+        live.wait(lambda: any("report" in subject or "new people" in subject for subject in mails.subjects), 30)
+    say(f"run done {time.monotonic() - begin:.0f} s after the start")
+    for task, index, start in again:
+        say(f"tried again: {task} {index}, {start - at:.0f} s after the kill")
+    wrong = [] if any(task == "compare" for task, _, _ in again) else ["no compare was tried again"]
+    reports = [path for name in running for path in (folder / name / "reports").glob("*.html")]
+    if len(reports) != 1:
+        wrong.append(f"{len(reports)} reports were written")
+    say(f"mails: {mails.subjects}; {len(store.keys())} objects in the store")
+    twice = {subject for subject in mails.subjects if mails.subjects.count(subject) > 1}
+    if twice:
+        wrong.append(f"mails that came twice: {twice}")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(lambda: main(sys.argv[1:])))

@@ -185,7 +185,6 @@ def dedupe_people() -> None:
     loaded = load(batch, model, pairs, decisions, shards)
     written = report(loaded, model, pairs, shadow)
     written.operator.operator_extra_links = (ReportLink(),)  # type: ignore[attr-defined]
-    written >> tidy()
     why = sweep_due()
     sweep = TriggerDagRunOperator(
         task_id="sweep",
@@ -195,7 +194,8 @@ def dedupe_people() -> None:
         skip_when_already_exists=True,
         doc_md="Start a run that searches the table for duplicates, once for each run that finds it due.",
     )
-    written >> why >> sweep
+    # The last of all: it tells of tries that were killed, and must not take one that still runs for such.
+    written >> why >> sweep >> tidy()
 
 
 alerts.without_deadline_in_tests(dedupe_people())

@@ -38,9 +38,9 @@ DOWNSTREAM = {
     "compare": {"decide", "load", "report"},
     "decide": {"load"},
     "load": {"report"},
-    "report": {"sweep_due", "tidy"},
+    "report": {"sweep_due"},
     "sweep_due": {"sweep"},
-    "sweep": set(),
+    "sweep": {"tidy"},
     "tidy": set(),
 }
 HEAVY = ("pandas", "pyarrow", "duckdb", "psycopg", "matplotlib", "sklearn", "numba", "faker", "adbc_driver_postgresql")

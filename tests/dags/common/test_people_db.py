@@ -164,6 +164,7 @@ def test_a_load_writes_people_decisions_and_quarantine(people_db: str) -> None:
             "record_key": "nobody",
             "source_key": "source of nobody",
             "reason": "NO_NAME",
+            "system": "s",
             "raw": {"source_key": "source of nobody", "first_name": None, "last_name": " ", "address": NOBODY[3]},
         }
     ]
@@ -461,6 +462,7 @@ LEAST_RIGHTS = (
     "GRANT USAGE ON SCHEMA dedupe TO worker",
     "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA dedupe TO worker",
     "GRANT UPDATE ON ALL SEQUENCES IN SCHEMA dedupe TO worker",
+    "GRANT EXECUTE ON FUNCTION dedupe.lock_people() TO worker",
 )
 
 

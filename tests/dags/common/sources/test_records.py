@@ -583,4 +583,4 @@ def test_fuzz(tmp_path: Path) -> None:
     assert set(lines) == {1}
     assert counts["rows"] == counts["usable"] + counts["quarantined"]
     assert min(counts.values()) > 300, counts
-    assert reasons == {None, *map(str, QuarantineReason)} - {"TOO_COMMON"}, "which no source can tell"
+    assert reasons == {None, *map(str, QuarantineReason)} - {"TOO_COMMON", "ERASED"}, "which no source can tell"

@@ -276,10 +276,12 @@ def test_a_retry_is_one_mail_also_where_the_try_was_killed(live: Live, post: Pos
     )
     tries = {task: int(count) for task, count in live.metadata(query, run_id)}
     mails = Counter(event.split()[0].split("[")[0] for event in retries)
-    assert mails.keys() == tries.keys() >= {"standardise", "plan_shards", "compare", "load"}
+    assert mails.keys() == tries.keys() >= {"standardise", "compare", "load"}
+    follow = {"plan_shards", "canaries", "training_pairs"}  # on `standardise`, at once: one at least is hit
+    assert mails.keys() & follow
     for task, count in mails.items():
         # While the people database is down, nobody can know whether somebody else has told.
-        most = 2 if task in {"standardise", "plan_shards", "canaries", "training_pairs"} else 1
+        most = 2 if task in {"standardise", *follow} else 1
         assert tries[task] <= count <= most * tries[task], task
     assert stored(live) == before
 

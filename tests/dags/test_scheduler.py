@@ -266,7 +266,7 @@ def test_a_retry_is_one_mail_also_where_the_try_was_killed(live: Live, post: Pos
         kill(live, run_id, "load")
         live.wait(lambda: any(event.startswith("load") for event in post.about(run_id)), PATIENCE)
     live.wait_for(run_id)
-    time.sleep(3)  # the last task tells what nobody could tell before, after it has ended
+    time.sleep(15)  # the last task tells what nobody could tell before, after it has ended, one mail after the other
     retries = [event for event in post.about(run_id)[len(told) :] if event != "done"]
     settled(live, post, run_id, *told, *retries, "done")
     # Airflow itself notices some killed tasks and runs their callback elsewhere; of the others the next try tells.

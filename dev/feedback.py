@@ -20,6 +20,7 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
+from psycopg import sql
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
 
@@ -172,7 +173,7 @@ def main() -> None:
             for learning in Learning:
                 database = f"feedback_{learning.name.lower()}"
                 with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
-                    connection.execute(f"CREATE DATABASE {database}")
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
                 os.environ["AIRFLOW_CONN_PEOPLE_DB"] = people_db_connection(server.socket_folder, database)
                 print(f"{learning}, {name}: in review, errors (re-inserted, wrong person), of records", flush=True)
                 for batch in play(world(name), learning):

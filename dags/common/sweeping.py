@@ -44,9 +44,9 @@ def decide_people(connection: people_db.Transaction, pairs: Sequence[pa.Table], 
     records = people_db.people_as_records(connection, ids.to_pylist(), _snapshot(pairs[0]))
     records = add_quarantine_reason(standardise(records))
     found = pa.concat_tables([found, _pairs_of_copies(copies, records, model)])
-    found = _by_key(_apart(found), records)
+    found = _by_key(found, records)
     log.info("%d pairs of %d people reach review_at", len(found), len(records))
-    decisions = decide(records, found, KNOWN.empty_table(), model)
+    decisions = decide(records, found, KNOWN.empty_table(), model, apart=_apart(records))
     return decisions.append_column("record", records.combine_chunks().to_struct_array())
 
 
@@ -96,15 +96,11 @@ def _ends(pairs: pa.Table) -> list[pa.Array]:
     return [*pairs["person_id"].chunks, *pairs["other_id"].chunks]
 
 
-def _apart(pairs: pa.Table) -> pa.Table:
-    """The pairs, where people whom somebody called two are two, like relatives: never without a look."""
-    apart = {(row["person_id"], row["other_id"]) for row in people_db.people_apart().to_pylist()}
-    if not apart:
-        return pairs
-    ends = zip(pairs["person_id"].to_pylist(), pairs["other_id"].to_pylist(), strict=True)
-    two = pa.array([pair in apart for pair in ends], pa.bool_())
-    place = pairs.column_names.index("household")
-    return pairs.set_column(place, "household", pc.or_(pairs["household"], two))
+def _apart(records: pa.Table) -> set[tuple[str, str]]:
+    """Keys of people whom somebody called two."""
+    key_of = dict(zip(_ids(records).to_pylist(), records["record_key"].to_pylist(), strict=True))
+    pairs = ((row["person_id"], row["other_id"]) for row in people_db.people_apart().to_pylist())
+    return {(key_of[one], key_of[other]) for one, other in pairs if one in key_of and other in key_of}
 
 
 def _pairs_of_copies(copies: pa.Table, records: pa.Table, model: LinkageModel) -> pa.Table:

@@ -11,6 +11,8 @@ neither on the order of the rows nor on which record of a group happened to rese
 - evidence: one row for each record that is not inserted, with the pair of records that decided.
 """
 
+from collections.abc import Set
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -76,7 +78,14 @@ def zone(score: float, model: LinkageModel) -> Decision:
     return Decision.REVIEW if score >= model.review_at else Decision.NEW
 
 
-def decide(records: pa.Table, pairs: pa.Table, known: pa.Table, model: LinkageModel) -> pa.Table:
+def decide(
+    records: pa.Table,
+    pairs: pa.Table,
+    known: pa.Table,
+    model: LinkageModel,
+    *,
+    apart: Set[tuple[str, str]] = frozenset(),
+) -> pa.Table:
     """Decide every usable record of a batch.
 
     Args:
@@ -84,6 +93,8 @@ def decide(records: pa.Table, pairs: pa.Table, known: pa.Table, model: LinkageMo
         pairs: all candidate pairs at or above `model.review_at`, as `batch_pairs` returns them.
         known: records of this batch that were here before, schema `KNOWN`.
         model: supplies the cut-offs and the margin.
+        apart: pairs of record keys, both ways round, of which somebody has said that they are two people: no third
+            record makes one of them, and nobody is asked about them again.
 
     Returns:
         A table of schema `DECISIONS`, in the order of `records`.
@@ -91,9 +102,12 @@ def decide(records: pa.Table, pairs: pa.Table, known: pa.Table, model: LinkageMo
     usable = records.filter(pc.is_null(records["quarantine_reason"]))
     pairs, known = _of_usable(pairs, usable), _of_usable(known, usable)
     within_batch = _pairs_within_batch(pairs)
+    two = _stand_in(apart, within_batch)
+    within_batch["household"] |= two
     with_people = _pairs_with(pairs, known, "person_id", model)
     with_questions = _pairs_with(pairs, known, "question_id", model)
     groups = _groups(usable, within_batch, model.accept_at)
+    within_batch = within_batch[~two]
     if model.inserts_relatives:
         within_batch = within_batch[~within_batch["household"]]
         with_people = _without_relatives(with_people, groups, "person_id")
@@ -194,6 +208,12 @@ def _pairs_within_batch(pairs: pa.Table) -> pd.DataFrame:
     return both
 
 
+def _stand_in(chosen: Set[tuple[str, str]], within_batch: pd.DataFrame) -> pd.Series:
+    """Which pairs of two records are among the chosen ones."""
+    pairs = zip(within_batch["record_key"], within_batch["other_record_key"], strict=True)
+    return pd.Series([pair in chosen for pair in pairs], within_batch.index, bool)
+
+
 def _groups(usable: pa.Table, within_batch: pd.DataFrame, accept_at: float) -> pd.DataFrame:
     """The groups, one row a record: record_key, group, survivor.
 
@@ -234,7 +254,7 @@ def _joins_relatives(same: pd.DataFrame, within_batch: pd.DataFrame) -> pd.Serie
     bridges = bridges.merge(same[sides].set_axis(["record_key", "other"], axis=1), on=["record_key", "other"])
     cut = set(zip(bridges["record_key"], bridges["one"], strict=True))
     cut |= {(one, record) for record, one in cut}
-    return pd.Series([pair in cut for pair in zip(*(same[side] for side in sides), strict=True)], same.index, bool)
+    return _stand_in(cut, same)
 
 
 def _verdicts(

@@ -144,6 +144,27 @@ def test_shards_of_any_size_mark_the_same(people_db: str, monkeypatch: pytest.Mo
         assert marks(people_db) == {}
 
 
+def test_whom_somebody_called_two_are_neither_marked_nor_asked_about_again(people_db: str) -> None:
+    insert(people_db, ANNE, ANN, BOB, BOB)
+    called_two(people_db, 1, 2)
+    report = sweep("one")
+    assert (report["received"], report["duplicates"], report["review"]) == (1, 1, 0)
+    assert marks(people_db) == {3: 4}
+
+
+def test_a_third_person_makes_one_of_two_for_nobody_but_people(people_db: str) -> None:
+    insert(people_db, ANNE, ANN, LONG)
+    called_two(people_db, 1, 2)
+    report = sweep("one")
+    assert (report["duplicates"], report["review"]) == (0, 2), "1 and 2 are each asked about with 3"
+    assert marks(people_db) == {}
+
+
+def called_two(dsn: str, one: int, other: int) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("INSERT INTO dedupe.apart (person_id, other_id) VALUES (%s, %s)", [one, other])
+
+
 # Removing instead of marking ---------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ _FIELDS = ("first_name", "last_name", "address")
 
 def erase(
     person_id: int | None, source_key: str | None, system: str, *, keep_out: bool, patience: timedelta | None = None
-) -> tuple[str, int]:
+) -> tuple[str, list[str]]:
     """Erase a person, named by id or by a key of a system.
 
     It can be repeated: what was erased before stays so, and files that could not be deleted then are deleted now.
@@ -30,7 +30,7 @@ def erase(
         patience: how long to wait for other writers, see `people_db.writing`.
 
     Returns:
-        The proof: what was removed, and what is left; and how many files could not be deleted.
+        The proof: what was removed, and what is left; and for each file that could not be deleted why.
 
     Raises:
         PeopleDbError: nobody is meant, and no file waits to be deleted.
@@ -46,7 +46,7 @@ def erase(
         if not waiting:
             raise PeopleDbError(nobody)
         deleted, left = delete_erased_files()
-        return f"{nobody} any more\nfiles deleted: {deleted}, left: {left}", left
+        return f"{nobody} any more\nfiles deleted: {deleted}, left: {len(left)}", left
     from common import segments
 
     found, searched = _files_of(traces)
@@ -63,7 +63,7 @@ def erase(
         f"{who} erased; removed: {removed}",
         f"rows that say the same: {alike or 'none'}",
         f"files of batches searched: {searched}, with something of them: {len(found)}; "
-        f"deleted: {deleted}, left: {left}; files of segments deleted: {forgotten}",
+        f"deleted: {deleted}, left: {len(left)}; files of segments deleted: {forgotten}",
     ]
     return "\n".join([*lines, "what is delivered again is kept out"] if keep_out else lines), left
 
@@ -99,17 +99,21 @@ def _says(file: storage.StoredFile, said: AbstractSet[Fields]) -> bool:
     return any(row in said for row in rows)
 
 
-def delete_erased_files() -> tuple[int, int]:
-    """Delete the files of batches that say something of erased people; how many went, and how many could not."""
+def delete_erased_files() -> tuple[int, list[str]]:
+    """Delete the files of batches that say something of erased people.
+
+    Returns:
+        How many went, and for each that could not be deleted why, in a few words.
+    """
     with people_db.transaction() as connection:
         paths = people_db.erased_files(connection)
-    gone = []
+    gone, left = [], []
     for path in paths:
         try:
             storage.delete(storage.place(path), root())
             gone.append(path)
-        except Exception:  # noqa: S112 - it stays noted, and counted
-            continue
+        except Exception as error:  # of whatever kind the store raises; the file stays noted
+            left.append(getattr(error, "strerror", None) or type(error).__name__)
     with people_db.transaction() as connection:
         people_db.forget_erased_files(connection, gone)
-    return len(gone), len(paths) - len(gone)
+    return len(gone), left

@@ -55,7 +55,8 @@ def tidy(began: datetime, own_run: str, count_runs: CountRuns) -> str:
             done.append(f"{mails:,} mails that were given up deleted")
     erased, left = delete_erased_files()
     if erased or left:
-        done.append(f"{erased:,} files of erased people deleted" + (f", {left:,} CANNOT BE DELETED" if left else ""))
+        stays = f", {len(left):,} CANNOT BE DELETED" if left else ""
+        done.append(f"{erased:,} files of erased people deleted{stays}")
     return "; ".join(done)
 
 

@@ -171,7 +171,8 @@ def erase(
     proof, left = erasing.erase(person_id, source_key, system, keep_out=keep_out, patience=patience)
     if left:
         print(proof)
-        raise FilesLeft(f"{left} files cannot be deleted now: repeat this command until none is left")
+        why = ", ".join(sorted(set(left)))
+        raise FilesLeft(f"{len(left)} files cannot be deleted now ({why}): repeat this command until none is left")
     return proof
 
 

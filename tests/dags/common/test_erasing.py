@@ -1,6 +1,7 @@
 """Erasing people: no trace in rows or files, proof of it, and nobody comes back who is kept out."""
 
 import csv
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -113,7 +114,7 @@ def test_a_file_that_cannot_be_deleted_is_said_and_goes_when_it_is_repeated(
     load(incoming, ANN, run_id="one")
 
     def refuse(*_: Any) -> None:
-        raise PermissionError
+        raise PermissionError(errno.EACCES, "Permission denied", "a file")
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "delete", refuse)
@@ -121,7 +122,8 @@ def test_a_file_that_cannot_be_deleted_is_said_and_goes_when_it_is_repeated(
             assert erase("1") == 1, "it is not done"
             said = capsys.readouterr()
             assert "deleted: 0, left: 1" in said.out
-            assert said.err == "1 files cannot be deleted now: repeat this command until none is left\n"
+            why = "1 files cannot be deleted now (Permission denied)"
+            assert said.err == f"{why}: repeat this command until none is left\n"
             assert "Annabel" not in everywhere(people_db)
     assert runs_with_files() == {"one"}
     assert erase("1") == 0

@@ -71,6 +71,8 @@ def environment(home: Path, port: int = 8080, metadata_database: str = "airflow"
         "AIRFLOW__CORE__XCOM_BACKEND": "common.arrow_xcom.ArrowXCom",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",  # seconds
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres@/{metadata_database}?host={socket}",
+        # Tasks of a killed scheduler wait for this look, which the next one takes too early when it starts.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",  # seconds; the default is 300
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",  # seconds
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # seconds
         "DEDUPE_ALLOWED_HOSTS": "127.0.0.1,localhost",

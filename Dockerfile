@@ -29,14 +29,17 @@ WORKDIR /opt/airflow
 COPY --chown=airflow:0 requirements.txt constraints.txt deploy/requirements-hashed.txt ./
 RUN python3 -m venv /opt/venv \
  && pip install --no-cache-dir --compile --disable-pip-version-check --no-deps --require-hashes \
-    --requirement requirements-hashed.txt
+    --requirement requirements-hashed.txt \
+ && find /opt/venv -type d -name tests -prune -exec rm -r {} +
 
-COPY --chown=airflow:0 deploy/compile_search.py deploy/entrypoint ./
+COPY --chown=airflow:0 deploy/compile_search.py ./
 COPY --chown=airflow:0 dags dags
 COPY --chown=airflow:0 plugins plugins
 # For whom Kubernetes gives another user of this group as well.
 RUN python3 -m compileall -q dags plugins && python3 compile_search.py && chmod -R g=u /opt/airflow
 
+# Where the probes of Airflow's Helm chart look for it.
+COPY deploy/entrypoint /entrypoint
 EXPOSE 8080
-ENTRYPOINT ["/opt/airflow/entrypoint"]
+ENTRYPOINT ["/entrypoint"]
 CMD ["airflow", "version"]

@@ -58,6 +58,24 @@ def test_the_cluster_has_all_its_components(compose: dict[str, Any]) -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_a_run_that_is_triggered_begins_and_tasks_wait_in_the_scheduler(compose: dict[str, Any]) -> None:
+    """Airflow's own default is a paused DAG; what waits in Celery's queue for too long fails."""
+    env, worker = compose["services"]["scheduler"]["environment"], compose["services"]["worker"]
+    assert env["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] == "${DAGS_ARE_PAUSED_AT_CREATION:-False}"
+    slots = worker["deploy"]["replicas"] * worker["environment"]["AIRFLOW__CELERY__WORKER_CONCURRENCY"]
+    assert env["AIRFLOW__CORE__PARALLELISM"] == f"${{PARALLELISM:-{slots}}}"
+    told = (ROOT / ".env.example").read_text()
+    assert f"# PARALLELISM={slots}\n" in told
+    assert "# DAGS_ARE_PAUSED_AT_CREATION=True" in told
+
+
+def test_pods_need_nothing_that_only_the_image_of_airflow_has(values: dict[str, Any]) -> None:
+    """The probes of the chart call /entrypoint; its sidecars, which are on by default, call /clean-logs."""
+    assert 'ENTRYPOINT ["/entrypoint"]' in DOCKERFILE.read_text()
+    for component in ("scheduler", "dagProcessor", "triggerer"):
+        assert values[component]["logGroomerSidecar"] == {"enabled": False}
+
+
 def test_workers_have_no_way_to_the_database_of_airflow(compose: dict[str, Any]) -> None:
     has_database = {
         name

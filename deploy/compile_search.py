@@ -1,4 +1,4 @@
-"""Compile the search where the image is built, by using it: a batch that meets people, some of them known, and itself."""
+"""Compile the search where the image is built, by using it: a batch meets people, some of them known, and itself."""
 
 from common import sources
 from common.linkage.model import STARTING_MODEL

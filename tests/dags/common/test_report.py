@@ -266,6 +266,18 @@ class Elements(HTMLParser):
 EVERYTHING = {"results": RESULTS, "undelivered": ["[dedupe_people] <b>load failed"], "quarantine": {"NO_NAME": 1}}
 
 
+@pytest.mark.parametrize(("share", "kept"), [(0.1, "kept"), (0.1001, "MISSED")])
+def test_a_missed_limit_of_review_is_told(share: float, kept: str) -> None:
+    text, page, _ = written(found(results=RESULTS | {"test_borderline": share}))
+    told = f"put 10.0% of new people to review, relatives left out; at most 10% is allowed (MAX_REVIEWED): {kept}."
+    assert told in " ".join(text.split())
+    assert told in page
+
+
+def test_of_a_model_that_was_not_trained_here_no_limit_is_told() -> None:
+    assert not any("MAX_REVIEWED" in told for told in written(found())[:2])
+
+
 def test_nobody_is_recognisable_and_nothing_runs() -> None:
     text, page, mail = written(found(**EVERYTHING))
     for part in ("anthippe", "uizzlebeck", "obbleton", "12 W", "source1", "<script", "<i>new", "<b>load"):

@@ -22,7 +22,7 @@ from common.linkage import rarity, training
 from common.linkage.corruption import Record
 from common.linkage.model import SIMILARITIES, STARTING_MODEL, CommonNames, LinkageModel
 from common.linkage.standardise import standardise
-from common.settings import FLIPS_FOR_GAIN, MAX_REVIEWED, PROMOTION_MARGIN, RETRAIN_JUDGEMENTS
+from common.settings import FLIPS_FOR_GAIN, PROMOTION_MARGIN, RETRAIN_JUDGEMENTS
 
 PEOPLE = training.MIN_PEOPLE
 SHIPPED = "... + address parts"
@@ -478,11 +478,16 @@ def test_a_newer_challenger_asks_instead_and_an_old_one_can_no_longer_be_approve
         review.answer_promotion(review.promotions()["open"]["version"], True, "ann")
 
 
-def test_a_missed_limit_is_said(people_db: str, pairs: pa.Table, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("limit", [0.0, 1.0])
+def test_a_missed_limit_is_said(
+    limit: float, people_db: str, pairs: pa.Table, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retraining, "MAX_REVIEWED", limit)
     fitted = retraining.fit_models(pairs, "run 1")
-    missed = [m["formula"] for m in fitted if m["results"]["test_borderline"] > MAX_REVIEWED]
+    missed = [m["formula"] for m in fitted if m["results"]["test_borderline"] > limit]
     said = [text.split(" misses MAX_REVIEWED")[0] for text in caplog.messages if "misses MAX_REVIEWED" in text]
     assert said == missed
+    assert bool(said) == (limit == 0)
 
 
 def test_the_same_model_would_change_nothing(people_db: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ In the order in which they are used:
 - `results`: how often a model errs, on the pairs it has learnt from and on others.
 """
 
-from common.linkage.training.cut_offs import Costs, with_cut_offs
+from common.linkage.training.cut_offs import Costs, Sample, with_cut_offs
 from common.linkage.training.judged import judged_pairs
 from common.linkage.training.labelled import LABELLED, TEST, TRAIN, joined, lighter, lineage, part
 from common.linkage.training.regression import FORMULAS, Formula, fit
@@ -33,6 +33,7 @@ __all__ = [
     "Costs",
     "Formula",
     "Results",
+    "Sample",
     "Tailoring",
     "evaluate",
     "fit",

@@ -6,6 +6,8 @@ from random import Random
 
 from common.linkage.corruption import Record
 
+Lookalike = Callable[[Record, Sequence[Record], Random], Record]
+
 
 def household_member(person: Record, others: Sequence[Record], rng: Random) -> Record:
     """Somebody of the same last name at the same address."""
@@ -36,7 +38,7 @@ def same_street(person: Record, others: Sequence[Record], rng: Random) -> Record
     return rng.choice(others)._replace(address=address or None)
 
 
-LOOKALIKES: dict[Callable[[Record, Sequence[Record], Random], Record], float] = {
+LOOKALIKES: dict[Lookalike, float] = {
     neighbour: 8,
     same_street: 4,
     household_member: 1,

@@ -62,10 +62,9 @@ class ScoredSplit:
         self.of_new: Bools = ~self.returning[self.record]
         self.new_records = new_records(pairs)[split]
 
-    def cut_off(self, share: float) -> float:
-        """The lowest cut-off that at most this share of the new records reaches, clear differences left out."""
-        at = np.unique(np.append(np.nextafter(self.acceptable[self.of_new], 1), 0.0))
-        return float(at[(self.new_from(at) <= share * self.new_records).argmax()])
+    def just_above_new(self) -> Floats:
+        """Just above each score that a new record reaches."""
+        return np.unique(np.nextafter(self.acceptable[self.of_new], 1))
 
     def returning_below(self, at: Floats) -> Floats:
         """How many returning records are below each cut-off with the person they are."""

@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from common.linkage.model import LinkageModel
-from common.linkage.training.cut_offs import Costs, with_cut_offs
+from common.linkage.training.cut_offs import Costs, Sample, with_cut_offs
 from common.linkage.training.labelled import common_names, lighter, part
 from common.linkage.training.regression import Formula, fit
+
+ANSWER_WEIGHT = 5.0
+"""What a record about which somebody was asked, which is a real one, counts beside a generated one for the cut-offs."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +18,10 @@ class Tailoring:
     """What a model is made for.
 
     Attributes:
-        like: the origin whose pairs are like those of the table; the cut-offs are set on these.
+        like: the origin whose pairs are like those of the table; the cut-offs are set mostly on these.
         invented: the origin whose pairs are of invented people, if there are any besides.
         invented_weight: what one of these counts beside a pair of another origin.
+        judged: the origin whose pairs are answers to questions, if there are any.
         inserts_relatives: see `LinkageModel`.
         costs: of mistakes and of review.
     """
@@ -25,6 +29,7 @@ class Tailoring:
     like: str
     invented: str | None
     invented_weight: float
+    judged: str | None
     inserts_relatives: bool
     costs: Costs
 
@@ -32,8 +37,8 @@ class Tailoring:
 def tailored(formula: Formula, pairs: pa.Table, tailoring: Tailoring) -> LinkageModel:
     """A model that has learnt from all pairs, with cut-offs for pairs like those of the table.
 
-    `accept_at` is never below what the invented people suggest: new people who are as alike to somebody as two can be
-    are rare, and a sample of a small table may hold none of them.
+    The cut-offs see those of the others too: new people who are as alike to somebody as two can be are rare, a sample
+    of a small table may hold none of them, and what people answered is how incoming records really differ.
 
     Args:
         formula: what the model looks at.
@@ -43,6 +48,9 @@ def tailored(formula: Formula, pairs: pa.Table, tailoring: Tailoring) -> Linkage
     invented = tailoring.invented
     learnt = lighter(pairs, invented, tailoring.invented_weight) if invented else pairs
     model = replace(fit(formula, learnt, common_names(pairs)), inserts_relatives=tailoring.inserts_relatives)
-    origins = [tailoring.like, *([invented] if invented else [])]
-    like, *others = (with_cut_offs(model, part(pairs, origin), tailoring.costs) for origin in origins)
-    return replace(like, accept_at=max(model.accept_at for model in (like, *others)))
+    samples = [Sample(part(pairs, tailoring.like))]
+    if invented:
+        samples.append(Sample(part(pairs, invented), tailoring.invented_weight))
+    if tailoring.judged:
+        samples.append(Sample(part(pairs, tailoring.judged), ANSWER_WEIGHT, asked=True))
+    return with_cut_offs(model, samples, tailoring.costs)

@@ -16,7 +16,7 @@ from common.linkage.corruption import Record, corrupt
 from common.linkage.rarity import KnownNames, common_names
 from common.linkage.search import candidate_pairs
 from common.linkage.training.labelled import SEARCH_MODEL, TEST, TRAIN, Pairs, joined, labelled, standardised, together
-from common.linkage.training.lookalikes import LOOKALIKES
+from common.linkage.training.lookalikes import LOOKALIKES, Lookalike
 from common.linkage.training.surroundings import Surroundings, as_given
 
 MIN_PEOPLE = 1_000
@@ -36,7 +36,11 @@ ERRORS = (4, 3, 2, 1)
 
 
 def generated_pairs(
-    people: pa.Table, seed: int, table_size: int, surroundings: Mapping[Surroundings, float] = REAL
+    people: pa.Table,
+    seed: int,
+    table_size: int,
+    surroundings: Mapping[Surroundings, float] = REAL,
+    lookalikes: Mapping[Lookalike, float] = LOOKALIKES,
 ) -> pa.Table:
     """Labelled pairs made of people: corrupted copies as matches, strangers and lookalikes as non-matches.
 
@@ -45,6 +49,7 @@ def generated_pairs(
         seed: of all chance.
         table_size: people in the table that the model is to work with.
         surroundings: where which share of them lives; `SURROUNDINGS` for invented people.
+        lookalikes: of which kinds, and how often relative to each other.
 
     Returns:
         A table of schema `LABELLED`.
@@ -60,9 +65,19 @@ def generated_pairs(
         rng.shuffle(part)
         worlds = ((TRAIN, part[: len(part) // 2]), (TEST, part[len(part) // 2 :]))
         known = common_names(standardised(part))
-        parts[settle.__name__] = together([_world(split, some, known, rng, table_size) for split, some in worlds])
+        play = _Play(rng, known, table_size, lookalikes)
+        parts[settle.__name__] = together([_world(split, some, play) for split, some in worlds])
         first = last
     return joined(parts)
+
+
+class _Play(NamedTuple):
+    """What the worlds of one surroundings have in common."""
+
+    rng: Random
+    known: KnownNames
+    table_size: int
+    lookalikes: Mapping[Lookalike, float]
 
 
 class _Incoming(NamedTuple):
@@ -81,10 +96,10 @@ class _Incoming(NamedTuple):
     resembles: int = -1
 
 
-def _world(split: str, people: Sequence[Record], known: KnownNames, rng: Random, table_size: int) -> pa.Table:
+def _world(split: str, people: Sequence[Record], play: _Play) -> pa.Table:
     """A table of existing people and a batch of incoming records, compared."""
     existing, strangers = people[: len(people) * 2 // 3], people[len(people) * 2 // 3 :]
-    incoming = _batch(existing, strangers, rng)
+    incoming = _batch(existing, strangers, play)
     left, right = standardised([one.record for one in incoming]), standardised(existing)
     is_person = np.array([one.person for one in incoming])
     resembles = np.array([one.resembles for one in incoming])
@@ -99,13 +114,14 @@ def _world(split: str, people: Sequence[Record], known: KnownNames, rng: Random,
     rows = np.unique(rows, axis=0)
     is_match = is_person[rows[:, 0]] == rows[:, 1]
     by_chance = ~is_match & (resembles[rows[:, 0]] != rows[:, 1])
-    weight = np.where(by_chance, max(table_size / len(existing), 1.0), 1.0)
+    weight = np.where(by_chance, max(play.table_size / len(existing), 1.0), 1.0)
     kinds = [incoming[row].kind for row in rows[:, 0]]
-    return labelled(split, left, right, Pairs(rows, kinds, is_match, weight), int((is_person < 0).sum()), known)
+    return labelled(split, left, right, Pairs(rows, kinds, is_match, weight), int((is_person < 0).sum()), play.known)
 
 
-def _batch(existing: Sequence[Record], strangers: Sequence[Record], rng: Random) -> list[_Incoming]:
+def _batch(existing: Sequence[Record], strangers: Sequence[Record], play: _Play) -> list[_Incoming]:
     """The strangers, copies of some of the existing people, and lookalikes of some of them."""
+    rng, kinds, shares = play.rng, list(play.lookalikes), list(play.lookalikes.values())
     incoming = [_Incoming(stranger, "stranger") for stranger in strangers]
     for number, person in enumerate(existing):
         if rng.random() < RETURNING:
@@ -113,7 +129,7 @@ def _batch(existing: Sequence[Record], strangers: Sequence[Record], rng: Random)
             copy, errors = corrupt(person, rng, errors=wanted)
             incoming.append(_Incoming(copy, " + ".join(errors) or "unchanged", person=number))
         if rng.random() < LOOKALIKE:
-            (make,) = rng.choices(list(LOOKALIKES), weights=list(LOOKALIKES.values()))
+            (make,) = rng.choices(kinds, weights=shares)
             lookalike = make(person, strangers, rng)
             if lookalike.first_name or lookalike.last_name:
                 incoming.append(_Incoming(lookalike, make.__name__, resembles=number))

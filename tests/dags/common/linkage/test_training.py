@@ -43,7 +43,7 @@ def pairs() -> pa.Table:
 @pytest.fixture(scope="module")
 def models(pairs: pa.Table) -> dict[str, LinkageModel]:
     fitted = {name: training.fit(formula, pairs) for name, formula in LADDER.items()}
-    return {name: training.with_cut_offs(model, pairs, COSTS) for name, model in fitted.items()}
+    return {name: training.with_cut_offs(model, [training.Sample(pairs)], COSTS) for name, model in fitted.items()}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def fingerprint() -> str:
     people = sources.fake_people(training.MIN_PEOPLE, 4)
     pairs = training.generated_pairs(people, 7, 10_000, training.SURROUNDINGS)
     costs = training.Costs(5, 20, 1, max_dropped=0.005, max_reviewed=0.1)
-    model = training.with_cut_offs(training.fit(training.FORMULAS[-2], pairs), pairs, costs)
+    model = training.with_cut_offs(training.fit(training.FORMULAS[-2], pairs), [training.Sample(pairs)], costs)
     return hashlib.sha256(repr(pairs.to_pylist()).encode()).hexdigest() + model.version
 
 
@@ -529,7 +529,7 @@ def test_cut_offs_keep_to_the_limits(
     relatives_aside = pairs.filter(pc.invert(pairs["household"]))
     costs = replace(COSTS, max_dropped=max_dropped, max_reviewed=max_reviewed)
     for name, fitted in models.items():
-        model = training.with_cut_offs(fitted, pairs, costs)
+        model = training.with_cut_offs(fitted, [training.Sample(pairs)], costs)
         at = slow(model, relatives_aside, TRAIN)
         assert at["dropped"] <= max_dropped + 1e-12, name
         assert at["found_new"] <= max_dropped + max_reviewed + 1e-12, name
@@ -555,11 +555,61 @@ def test_no_other_cut_offs_within_the_limits_cost_less(models: dict[str, Linkage
             assert at["cost"] >= least - 1e-9 or not within or not above_flatmates(model), (accept_at, review_at)
 
 
+def test_samples_count_together_by_their_weights(models: dict[str, LinkageModel], pairs: pa.Table) -> None:
+    """Two halves of one sample are the sample, and one that weighs nothing changes nothing."""
+    fitted = models[SHIPPED.name]
+    others = training.generated_pairs(sources.fake_people(PEOPLE, 9), 3, TABLE_SIZE)
+    whole, other = training.Sample(pairs), training.Sample(others)
+    halves = [training.Sample(pairs, 0.5)] * 2
+    assert training.with_cut_offs(fitted, halves, COSTS) == fitted
+    assert training.with_cut_offs(fitted, [whole, other._replace(weight=1e-9)], COSTS).review_at == fitted.review_at
+    both = training.with_cut_offs(fitted, [whole, other], COSTS)
+    alone = training.with_cut_offs(fitted, [other], COSTS)
+    for name in ("accept_at", "review_at"):
+        low, high = sorted(getattr(model, name) for model in (fitted, alone))
+        assert low <= getattr(both, name) <= high
+
+
+BY_LAST_NAME = LinkageModel(-2.0, {"last_name": Curve((0.5, 1.0), (0.0, 8.0))}, 0.0, 0.5, 0.5, 0.5)
+"""Whose score is that of the last name alone: .5 at a similarity of .625, .88 at .75."""
+
+
+def alike_by(last_names: Any, is_match: bool) -> list[dict[str, Any]]:
+    return [{"last_name": float(similarity), "is_match": is_match} for similarity in last_names]
+
+
+@pytest.mark.parametrize("is_match", [True, False])
+def test_answers_move_the_cut_offs(is_match: bool) -> None:
+    """Answers about records in the middle of the review zone, all the same one."""
+    rows = alike_by(np.linspace(0.6, 1, 20), True) + alike_by(np.linspace(0.5, 0.75, 20), False)
+    generated = training.Sample(labelled(rows, new=20))
+    free = replace(COSTS, max_dropped=0.9, max_reviewed=0.9)
+    alone = training.with_cut_offs(BY_LAST_NAME, [generated], free)
+    assert alone.review_at < BY_LAST_NAME.score({"last_name": [0.65], "swapped": [0]})[0] < alone.accept_at
+    answers = labelled(alike_by([0.65] * 30, is_match), new=0 if is_match else 30)
+    taught = training.with_cut_offs(BY_LAST_NAME, [generated, training.Sample(answers, 5.0, asked=True)], free)
+    if is_match:
+        assert taught.accept_at < alone.accept_at
+        assert taught.review_at <= alone.review_at
+    else:
+        assert taught.review_at > alone.review_at
+        assert taught.accept_at >= alone.accept_at
+
+
+def test_the_limits_are_kept_without_the_answers(models: dict[str, LinkageModel], pairs: pa.Table) -> None:
+    """Of those who were asked about, all resemble somebody: no share of new records can be read off them."""
+    rows = [{"record": number, "first_name": 0.9, "last_name": 0.95} for number in range(50)]
+    answers = training.Sample(labelled(rows, new=50), 1e-6, asked=True)
+    fitted = models[SHIPPED.name]
+    with_them = training.with_cut_offs(fitted, [training.Sample(pairs), answers], COSTS)
+    assert (with_them.accept_at, with_them.review_at) == (fitted.accept_at, fitted.review_at)
+
+
 def test_what_costs_more_happens_less(models: dict[str, LinkageModel], pairs: pa.Table) -> None:
     free = replace(COSTS, max_dropped=0.9, max_reviewed=0.9)
 
     def results(**cost: float) -> training.Results:
-        model = training.with_cut_offs(models[SHIPPED.name], pairs, replace(free, **cost))
+        model = training.with_cut_offs(models[SHIPPED.name], [training.Sample(pairs)], replace(free, **cost))
         return training.evaluate(model, pairs, TRAIN)
 
     for name in ("reinserted", "dropped"):

@@ -1,9 +1,8 @@
 """Ten batches and a reviewer who answers truly: what retraining does to the work and to the errors.
 
 Measured with `dev/feedback.py` (see there): most questions to the shipped model are about relatives. A model that was
-retrained on the table's own people no longer asks about them, and misses fewer people besides. The answers themselves
-change next to nothing: a few hundred of them stand beside thousands of pairs made of the table's people, and the
-cut-offs are set by those.
+retrained on the table's own people no longer asks about them, and misses fewer people besides. The answers add little
+to that here, where people are misspelt just as training misspells them.
 """
 
 import pytest

@@ -24,6 +24,7 @@ from common.linkage.search import candidate_pairs
 from common.linkage.standardise import standardise
 from common.linkage.training import FORMULAS, LABELLED, TEST, TRAIN, Formula, lookalikes, surroundings, worlds
 from common.linkage.training.labelled import common_names
+from common.linkage.training.tailoring import ANSWER_WEIGHT
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -603,6 +604,17 @@ def test_the_limits_are_kept_without_the_answers(models: dict[str, LinkageModel]
     fitted = models[SHIPPED.name]
     with_them = training.with_cut_offs(fitted, [training.Sample(pairs), answers], COSTS)
     assert (with_them.accept_at, with_them.review_at) == (fitted.accept_at, fitted.review_at)
+
+
+@pytest.mark.parametrize("judged", [None, "answers"])
+def test_a_tailored_model_has_its_cut_offs_from_all_its_pairs(judged: str | None, pairs: pa.Table) -> None:
+    others = [training.generated_pairs(sources.fake_people(training.MIN_PEOPLE, seed), 1, 1_000) for seed in (8, 9)]
+    whole = training.joined(dict(zip(("stored", "invented", "answers"), (pairs, *others), strict=True)))
+    model = training.tailored(SHIPPED, whole, training.Tailoring("stored", "invented", 0.1, judged, False, COSTS))
+    samples = [training.Sample(training.part(whole, "stored")), training.Sample(training.part(whole, "invented"), 0.1)]
+    if judged:
+        samples.append(training.Sample(training.part(whole, "answers"), ANSWER_WEIGHT, asked=True))
+    assert training.with_cut_offs(model, samples, COSTS) == model
 
 
 def test_what_costs_more_happens_less(models: dict[str, LinkageModel], pairs: pa.Table) -> None:

@@ -277,7 +277,7 @@ def _scored(left: Segment, right: Segment, rows: Rows, model: LinkageModel) -> p
 
 
 class _Part(NamedTuple):
-    """Some left name pairs of a pass, and the share of all work that they are expected to take."""
+    """Some left leaders of a pass, and the share of all work that they are expected to take."""
 
     step: Pass
     begin: int
@@ -289,7 +289,7 @@ def _parts(plan: Plan, cores: int) -> list[_Part]:
     """The passes in parts that threads can do side by side."""
     parts = []
     for step, work in zip(plan.passes, plan.works, strict=True):
-        cost, length = float(work @ COSTS), len(step.left.ordered.leader)
+        cost, length = float(work @ COSTS), step.length
         count = min(length, PARTS * cores, cores + int(cost / SHORTEST_PART))
         bounds = np.linspace(0, length, count + 1).astype(np.int64)
         share = cost / max(plan.cost(), 1) / max(count, 1)

@@ -8,7 +8,8 @@ are added to what is (see `bounds`), and whoever cannot reach the goal any more 
 
 1. `similar_leaders`: the distinct right names that are similar enough to a left one, each looked at once.
 2. `follow`: of their records, the name pairs whose other name is similar enough; each name pair is looked at once,
-   however many records have it. Or `share_number`: of the records with a number, those with such names.
+   however many records have it. Or `share_number`: of the records with a number, which are gathered once for all left
+   records that have it, those with such names.
 3. `compare_addresses`: of these name pairs, the records whose addresses could be similar enough by their characters,
    first letters, numbers and words.
 4. `confirm`: of these, the pairs that reach the goal. Only here are addresses compared letter by letter.
@@ -25,7 +26,6 @@ from common.linkage.model import Floats
 from common.linkage.search.bounds import SLACK, Term, contribution, least_step
 from common.linkage.search.compiled import compiled, inlined, merged, popcount
 from common.linkage.search.jaro_winkler import (
-    Prepared,
     clear,
     common_prefix,
     prepare,
@@ -46,7 +46,7 @@ from common.linkage.search.segment import (
     Addresses,
     Ordered,
 )
-from common.linkage.search.tokens import Numbers, numbers_similarity, words_similarity
+from common.linkage.search.tokens import Codes, Numbers, numbers_similarity, words_similarity
 from common.linkage.search.values import Dictionary, Query, Similar, missing_code, similar_values, value_of
 from common.linkage.search.words import AlikeWords, cover, most_covered, uncover
 
@@ -67,6 +67,8 @@ class Side(NamedTuple):
     """One side of a join: records in the order of their leader, and what they refer to.
 
     Attributes:
+        leader_code: of each row of the table; int32.
+        follower_code: likewise.
         leader_worth: of each leading name, and at last of the missing one, what agreement on it is worth at most, as a
             share of what the term says; in (0, 1].
         follower_worth: likewise of the other name.
@@ -75,6 +77,8 @@ class Side(NamedTuple):
     ordered: Ordered
     leader: Dictionary
     follower: Dictionary
+    leader_code: Codes
+    follower_code: Codes
     leader_worth: Floats
     follower_worth: Floats
     addresses: Addresses
@@ -132,6 +136,11 @@ class Pass(NamedTuple):
     alike: AlikeWords
     longest: int
 
+    @property
+    def length(self) -> int:
+        """How many left leaders there are to begin with: name pairs, or numbers."""
+        return len(self.left.numbers.hashes) if self.by_number else len(self.left.ordered.leader)
+
 
 class Spans(NamedTuple):
     """Right records that are next to each other in their order, and what their addresses must contribute.
@@ -166,12 +175,44 @@ class Survivors(NamedTuple):
 
 
 class ComparedName(NamedTuple):
-    """A left name that is compared with right ones, with its signature and its prefix as of `Texts`."""
+    """What bounds need to know of a left name: signature, prefix and share as of `HeldNames`, worth as of `Side`."""
 
-    prepared: Prepared
+    length: int
     signature: np.uint64
     prefix: np.uint32
+    share: float
+    worth: float
     is_missing: bool
+
+
+class HeldNames(NamedTuple):
+    """A name of right records that have the same number, side by side: `code`, and what bounds need to know of it.
+
+    Attributes:
+        code: int32.
+        signature: as of `Texts`, 0 where the name is missing; likewise the next.
+        prefix: likewise.
+        share: what one character is of it, 1 / length; 0 where it is missing.
+    """
+
+    code: Codes
+    signature: npt.NDArray[np.uint64]
+    prefix: npt.NDArray[np.uint32]
+    share: Floats
+
+
+class Holders(NamedTuple):
+    """Right records that have the same number.
+
+    Attributes:
+        row: ascending; int32.
+        leader: their leading names.
+        follower: their other names.
+    """
+
+    row: Codes
+    leader: HeldNames
+    follower: HeldNames
 
 
 class Workspace(NamedTuple):
@@ -204,42 +245,76 @@ class Workspace(NamedTuple):
 
 @compiled
 def join(begin, end, step, most_records, most_found, most_of_one):
-    """Pairs of rows (n x 2) of the left name pairs from `begin` to `end` that may reach the goal of a `Pass`; the work.
+    """Pairs of rows (n x 2) of some left records that may reach the goal of a `Pass`; the work.
 
     Stops early, with the work done so far, soon after it has looked at `most_records` pairs of records or found
-    `most_found`. Of a left record that has more than `most_of_one` pairs, one pair more than that is kept.
+    `most_found`. Of a left record that has more than `most_of_one` pairs, one pair more than that is kept, or as many
+    for each of its numbers.
+
+    Args:
+        begin: of the left leaders, see `Pass.length`, the first one to begin with.
+        end: the one behind the last.
+        step: the `Pass`.
+        most_records: see above; likewise the next two.
+        most_found: likewise.
+        most_of_one: likewise.
     """
-    left, near, spans, sought = step.left.ordered, 0, 0, -1
-    no_leader, no_follower = missing_code(step.left.leader), missing_code(step.left.follower)
     room, found = workspace(step), np.empty((64, 2), np.int64)
-    number_start, number_code = step.left.numbers.start, step.left.numbers.code
+    if step.by_number:
+        found = join_by_number(begin, end, step, room, found, most_records, most_found, most_of_one)
+    else:
+        found = join_by_name(begin, end, step, room, found, most_records, most_found, most_of_one)
+    return found[: room.work[FOUND]], room.work
+
+
+@merged
+def join_by_name(begin, end, step, room, found, most_records, most_found, most_of_one):
+    """`found` with the pairs of the left name pairs from `begin` to `end`, see `join`."""
+    left, near, sought = step.left.ordered, 0, -1
+    no_leader, no_follower = missing_code(step.left.leader), missing_code(step.left.follower)
     for pair in range(begin, end):
-        leader, kind = left.leader[pair], left.kind[pair]
-        if (step.by_number and kind != WITH_NUMBERS) or (
-            not step.goal.missing and (leader == no_leader or left.follower[pair] == no_follower)
-        ):
+        leader = left.leader[pair]
+        if not step.goal.missing and (leader == no_leader or left.follower[pair] == no_follower):
             continue
-        if not step.by_number:
-            if leader != sought:
-                near, sought = similar_leaders(leader, step, room), leader
-            spans = follow(pair, near, step, room)
+        if leader != sought:
+            near, sought = similar_leaders(leader, step, room), leader
+        spans = follow(pair, near, step, room)
+        if spans == 0:
+            continue
         for place in range(left.record_start[pair], left.record_start[pair + 1]):
             before = room.work[FOUND]
-            if step.by_number:
-                row = left.rows[place]
-                for number in number_code[number_start[row] : number_start[row + 1]]:
-                    spans = share_number(number, pair, row, step, room)
-                    found = compare_addresses(place, spans, step, room, found)
-            elif spans:
-                found = compare_addresses(place, spans, step, room, found)
-            if room.work[FOUND] - before > most_of_one:
-                others = np.unique(found[before : room.work[FOUND], 1])  # found once for each number that is shared
-                kept = min(len(others), most_of_one + 1)
-                found[before : before + kept, 1] = others[:kept]
-                room.work[FOUND] = before + kept
+            found = compare_addresses(place, spans, step, room, found)
+            room.work[FOUND] = min(room.work[FOUND], before + most_of_one + 1)
             if room.work[RECORDS] > most_records or room.work[FOUND] > most_found:
-                return found[: room.work[FOUND]], room.work
-    return found[: room.work[FOUND]], room.work
+                return found
+    return found
+
+
+@merged
+def join_by_number(begin, end, step, room, found, most_records, most_found, most_of_one):
+    """`found` with the pairs of those who have one of the left numbers from `begin` to `end`, see `join`."""
+    ours, theirs = step.left.numbers, step.right.numbers
+    holders = holders_of_one(np.diff(theirs.holder_start).max() if len(theirs.hashes) else 0)
+    for number in range(begin, end):
+        same = step.same_number[number]
+        first, last = ours.holder_start[number], ours.holder_start[number + 1]
+        if same < 0 or first == last:
+            continue
+        count = gather(theirs.holder[theirs.holder_start[same] : theirs.holder_start[same + 1]], step, holders)
+        room.work[VALUES_COMPARED] += 2 * count
+        later = 0
+        for row in ours.holder[first:last]:
+            while step.goal.order == ASCENDING and later < count and holders.row[later] <= row:
+                later += 1
+            spans = share_number(row, later, count, holders, step, room)
+            if spans == 0:
+                continue
+            before = room.work[FOUND]
+            found = compare_addresses(np.int64(step.left.ordered.place[row]), spans, step, room, found)
+            room.work[FOUND] = min(room.work[FOUND], before + most_of_one + 1)
+            if room.work[RECORDS] > most_records or room.work[FOUND] > most_found:
+                return found
+    return found
 
 
 @compiled
@@ -340,99 +415,138 @@ def follow(pair, near, step, room):
     return count
 
 
+@compiled
+def holders_of_one(most):
+    """Memory for so many `Holders` of a number."""
+    return Holders(np.empty(most, np.int32), held_names(most), held_names(most))
+
+
+@compiled
+def held_names(most):
+    """Memory for so many `HeldNames`."""
+    return HeldNames(
+        np.empty(most, np.int32), np.empty(most, np.uint64), np.empty(most, np.uint32), np.empty(most, np.float64)
+    )
+
+
 @merged
-def share_number(number, pair, row, step, room):
-    """Write to `room.spans` the right records that have a number too and whose names let them reach the goal.
+def gather(rows, step, holders):
+    """Write to `holders` the right records of these rows, without those that a missing name rules out; return how many.
+
+    Their names stand all over memory. They are read once here, and then side by side for each left record.
+    """
+    right, count = step.right, 0
+    no_leader, no_follower = missing_code(right.leader), missing_code(right.follower)
+    for row in rows:
+        leader, follower = right.leader_code[row], right.follower_code[row]
+        if step.goal.missing or (leader != no_leader and follower != no_follower):
+            holders.row[count] = row
+            hold(holders.leader, count, right.leader.values, leader)
+            hold(holders.follower, count, right.follower.values, follower)
+            count += 1
+    return count
+
+
+@inlined
+def hold(names, place, values, code):
+    """Write a name, by its code in `values`, to a place of `HeldNames`."""
+    names.code[place], names.signature[place], names.prefix[place], names.share[place] = code, 0, 0, 0.0
+    if code < len(values.prefix):
+        names.signature[place], names.prefix[place] = values.signature[code], values.prefix[code]
+        names.share[place] = 1 / max(values.start[code + 1] - values.start[code], 1)
+
+
+@merged
+def share_number(row, begin, end, holders, step, room):
+    """Write to `room.spans` those of some right records whose names let them reach the goal with a left row.
 
     Args:
-        number: code of the left number.
-        pair: the left name pair.
-        row: the left row.
+        row: of a left record.
+        begin: the first one of `holders`.
+        end: the one behind the last.
+        holders: right records that have a number of the left one.
         step: the `Pass`.
         room: the `Workspace`.
 
     Returns:
         How many spans. Each record is one.
     """
-    same = step.same_number[number]
-    if same < 0:
+    left, right, goal, count = step.left, step.right, step.goal, 0
+    leader_code, follower_code = left.leader_code[row], left.follower_code[row]
+    if begin == end or (
+        not goal.missing and (leader_code == missing_code(left.leader) or follower_code == missing_code(left.follower))
+    ):
         return 0
-    left, right, goal, count = step.left.ordered, step.right.ordered, step.goal, 0
     needed = goal.least - goal.address_most[WITH_NUMBERS, WITH_NUMBERS]
-    leader = compared_name(step.left.leader, left.leader[pair], room.masks)
-    follower = compared_name(step.left.follower, left.follower[pair], room.more_masks)
-    begin, end = step.right.numbers.holder_start[same], step.right.numbers.holder_start[same + 1]
+    leader = compared_name(left.leader.values, leader_code, left.leader_worth)
+    follower = compared_name(left.follower.values, follower_code, left.follower_worth)
     room.work[LEADERS] += 1
-    room.work[NAME_PAIRS] += 20 * (end - begin)  # read from all over memory
-    for other_row in step.right.numbers.holder[begin:end]:
-        if goal.order == ASCENDING and other_row <= row:
+    room.work[NAME_PAIRS] += 2 * (end - begin)
+    for k in range(begin, end):
+        first = name_bound(step.leader, leader, holders.leader, k)
+        if first + name_bound(step.follower, follower, holders.follower, k) >= needed:
+            room.spans.begin[count] = k
+            count += 1
+    if count == 0:
+        return 0
+    near, count = count, 0
+    ours = prepare(room.masks, value_of(left.leader, leader_code))
+    others = prepare(room.more_masks, value_of(left.follower, follower_code))
+    for n in range(near):
+        k = room.spans.begin[n]
+        last = name_bound(step.follower, follower, holders.follower, k)
+        room.work[COMPARED] += 1
+        first = name_contribution(step.leader, leader, ours, holders.leader, k, right.leader.values, right.leader_worth)
+        if first + last < needed:
             continue
-        place = right.place[other_row]
-        k = right.name_pair[place]
-        first_worth = min(step.left.leader_worth[left.leader[pair]], step.right.leader_worth[right.leader[k]])
-        last_worth = min(step.left.follower_worth[left.follower[pair]], step.right.follower_worth[right.follower[k]])
-        first = name_bound(step.leader, leader, step.right.leader.values, right.leader[k], goal.missing, first_worth)
-        last = name_bound(
-            step.follower, follower, step.right.follower.values, right.follower[k], goal.missing, last_worth
+        room.work[COMPARED] += 1
+        last = name_contribution(
+            step.follower, follower, others, holders.follower, k, right.follower.values, right.follower_worth
         )
         if first + last < needed:
             continue
-        if first > first_worth * step.leader.log_odds[0]:
-            room.work[COMPARED] += 1
-            first = name_contribution(
-                step.leader, leader, step.right.leader.values, right.leader[k], first, first_worth
-            )
-            if first + last < needed:
-                continue
-        if last > last_worth * step.follower.log_odds[0]:
-            room.work[COMPARED] += 1
-            last = name_contribution(
-                step.follower, follower, step.right.follower.values, right.follower[k], last, last_worth
-            )
-            if first + last < needed:
-                continue
+        place = right.ordered.place[holders.row[k]]
         room.spans.begin[count], room.spans.end[count] = place, place + 1
         room.spans.kind[count], room.spans.needed[count] = WITH_NUMBERS, goal.least - first - last
         count += 1
-    clear(leader.prepared)
-    clear(follower.prepared)
+    clear(ours)
+    clear(others)
     return count
 
 
-@compiled
-def compared_name(dictionary, code, masks):
-    """A left name, ready to be compared: `ComparedName`."""
-    values = dictionary.values
-    if code == missing_code(dictionary):
-        return ComparedName(prepare(masks, value_of(dictionary, code)), np.uint64(0), np.uint32(0), True)
-    return ComparedName(prepare(masks, value_of(dictionary, code)), values.signature[code], values.prefix[code], False)
+@inlined
+def compared_name(values, code, worths):
+    """A left name, by its code in `values`: `ComparedName`."""
+    known = code < len(values.prefix)
+    length = values.start[code + 1] - values.start[code] if known else 0
+    signature = values.signature[code] if known else np.uint64(0)
+    prefix = values.prefix[code] if known else np.uint32(0)
+    name = ComparedName(length, signature, prefix, 1 / max(length, 1), worths[code], not known)
+    return name
 
 
 @inlined
-def name_bound(term, name, values, code, with_missing, worth):
-    """What a left name and a right one contribute at most, by their characters; exactly where one is missing.
+def name_bound(term, name, held, k):
+    """What a left name, `ComparedName`, and the one at place k of `HeldNames` contribute at most, by their characters.
 
-    `name` is a `ComparedName`, `values` are the `Texts` of the right names, `code` is one of them or the missing one,
-    `worth` is what agreement on these two is worth.
+    Exactly where one is missing: where that rules a pair out, it is not here.
     """
-    bound = term.missing if with_missing else -np.inf
-    if not name.is_missing and code < len(values.prefix):
-        length = len(name.prepared.value)
-        matches = length - np.int64(popcount(name.signature & ~values.signature[code]))
-        share, other_share = 1 / max(length, 1), 1 / max(values.start[code + 1] - values.start[code], 1)
-        most = term.most[common_prefix(name.prefix, values.prefix[code]), shares_step(matches, share, other_share)]
-        bound = worth * most
+    bound = term.missing
+    if not name.is_missing and held.share[k] > 0:
+        matches = name.length - np.int64(popcount(name.signature & ~held.signature[k]))
+        step = shares_step(matches, name.share, held.share[k])
+        bound = name.worth * term.most[common_prefix(name.prefix, held.prefix[k]), step]
     return bound
 
 
 @inlined
-def name_contribution(term, name, values, code, bound, worth):
-    """What they contribute, given their bound of `name_bound`."""
-    gained = bound
-    if not name.is_missing and code < len(values.prefix):
-        prefix = common_prefix(name.prefix, values.prefix[code])
-        alike = similarity_at_least(name.prepared, values.data, values.start[code], values.start[code + 1], prefix, 0)
-        gained = worth * contribution(term, alike)
+def name_contribution(term, name, prepared, held, k, values, worths):
+    """What they contribute; `prepared` is the left name, `values` and `worths` are those of the right ones by code."""
+    gained, code = term.missing, held.code[k]
+    if not name.is_missing and held.share[k] > 0:
+        prefix = common_prefix(name.prefix, held.prefix[k])
+        alike = similarity_at_least(prepared, values.data, values.start[code], values.start[code + 1], prefix, 0)
+        gained = min(name.worth, worths[code]) * contribution(term, alike)
     return gained
 
 

@@ -10,6 +10,9 @@ Why nothing is missed:
    passes by name then need only find the others, whose addresses add less, so that their names must add more. Whether
    that costs less is measured, too.
 3. Names may have been swapped: passes in which the left first names meet the right last names. All four must be there.
+4. Of a table with itself, those whose addresses have no numbers may meet everybody in passes of their own: what is not
+   known of an address may add more than what is known to differ, and for the sake of a few all names would have to be
+   searched with less to go by.
 
 A pass of another leader, such as an equal e-mail, would be of the second kind: it finds those who share the value, and
 in all other passes the most that this comparison adds falls to what it adds to those who do not.
@@ -53,6 +56,7 @@ from common.linkage.search.segment import (
     Encoded,
     Ordered,
     Segment,
+    held_by,
     some_of,
 )
 from common.linkage.search.text import strings
@@ -130,12 +134,17 @@ class _Arrangement(NamedTuple):
         swapped: whether left first names meet right last names.
         first: the least and the most that the left first name contributes.
         last: likewise.
+        few: whether the left records are only those whose addresses have no numbers; then they meet everybody, whether
+            the other one comes later or not.
+        back: whether the left record is the later one of each pair, which matters where names are swapped.
     """
 
     least: float
     swapped: bool
     first: tuple[float, float]
     last: tuple[float, float]
+    few: bool = False
+    back: bool = False
 
 
 def planned(left: Segment, right: Segment, model: LinkageModel, least: float, cores: int) -> Plan:
@@ -168,7 +177,8 @@ class _Planner:
         )
         self.least, self.swapped, self.model = least, model.swapped, model
         self.longest = max(left.longest(), right.longest())
-        self.measured: dict[str, list[Ordered]] = {}
+        self.measured: dict[int, list[Ordered]] = {}
+        self.without_numbers: dict[int, Ordered] = {}
         self.worths: dict[tuple[str, str], Floats] = {}
 
     def plan(self) -> Plan:
@@ -198,9 +208,28 @@ class _Planner:
         sharing = self._cheapest([self._by_number(arrangement, self._address_most(most))], whole.cost())
         if sharing.cost() >= whole.cost():
             return whole
-        rest = self._by_names(arrangement, self._address_most(least))
-        plan = sharing | self._cheapest(rest, whole.cost() - sharing.cost())
+        plan = sharing | self._sharing_none(arrangement, self._address_most(least), whole.cost() - sharing.cost())
         return plan if plan.cost() < whole.cost() else whole
+
+    def _sharing_none(self, arrangement: _Arrangement, address_most: Floats, most: float) -> Plan:
+        """All pairs but those that share a number, by their names; how much it costs matters if it is below `most`."""
+        together = self._cheapest(self._by_names(arrangement, address_most), most)
+        if not (self.within and len(self._without_numbers(self.left.by_first).rows)):
+            return together
+        numbered = np.full_like(address_most, -math.inf)
+        numbered[WITH_NUMBERS, WITH_NUMBERS] = address_most[WITH_NUMBERS, WITH_NUMBERS]
+        apart = self._cheapest(self._by_names(arrangement, numbered), together.cost())
+        for back in (False, True)[: 1 + arrangement.swapped]:
+            few = arrangement._replace(few=True, back=back)
+            apart |= self._cheapest(self._by_names(few, address_most), together.cost() - apart.cost())
+        return apart if apart.cost() < together.cost() else together
+
+    def _without_numbers(self, ordered: Ordered) -> Ordered:
+        """The records of an order whose addresses have no numbers, or are missing."""
+        if id(ordered) not in self.without_numbers:
+            places = np.flatnonzero(ordered.kind[ordered.name_pair] != WITH_NUMBERS)
+            self.without_numbers[id(ordered)] = some_of(ordered, places)
+        return self.without_numbers[id(ordered)]
 
     def _address_most(self, numbers: float) -> Floats:
         """`Goal.address_most`, where numbers of two addresses that have some contribute at most so much."""
@@ -242,7 +271,8 @@ class _Planner:
         ordered = encoded.by_first if field == "first" else encoded.by_last
         follower, other_field = (_OTHER[leader], _OTHER[field])
         worths = self._worth(encoded, leader, field), self._worth(encoded, follower, other_field)
-        return Side(ordered, names[0].distinct, names[1].distinct, *worths, encoded.addresses, encoded.numbers)
+        values, codes = (name.distinct for name in names), (name.code for name in names)
+        return Side(ordered, *values, *codes, *worths, encoded.addresses, encoded.numbers)
 
     def _worth(self, encoded: Encoded, name: str, field: str) -> Floats:
         """`Side.leader_worth` of the values of a field where they are compared as a name."""
@@ -263,16 +293,21 @@ class _Planner:
     ) -> Pass:
         """A pass led by the left name `leader`, `first` or `last`."""
         terms = (self.first, self.last) if leader == "first" else (self.last, self.first)
-        meets = _OTHER[leader] if arrangement.swapped else leader
-        once = ASCENDING if arrangement.swapped else ONCE
-        order = once if self.within else ANY
+        left = self._side(self.left, leader, _OTHER[leader] if arrangement.back else leader)
+        meets = leader if arrangement.swapped == arrangement.back else _OTHER[leader]
+        order = ASCENDING if arrangement.swapped else ONCE
+        if arrangement.few:
+            left, order = left._replace(ordered=self._without_numbers(left.ordered)), ANY
         return Pass(
-            left=self._side(self.left, leader, leader),
+            left=left,
             right=self._side(self.right, leader, meets),
             leader=terms[0],
             follower=terms[1],
             address=self.address,
-            goal=Goal(arrangement.least, leader_least, follower_below, address_most, not arrangement.swapped, order),
+            goal=Goal(
+                *(arrangement.least, leader_least, follower_below, address_most, not arrangement.swapped),
+                order if self.within else ANY,
+            ),
             by_number=False,
             same_number=np.empty(0, np.int64),
             alike=NOT_COMPARED,
@@ -293,17 +328,16 @@ class _Planner:
 
     def _measure(self, step: Pass, most: float) -> Floats:
         """The work of a pass, from a sample of its left records; cut short where it is sure to exceed `most` ns."""
-        whole, samples = step.left.ordered, self._samples(step)
-        drawn = sum(len(sample.rows) for sample in samples)
-        done, seen, distinct = np.zeros(WORK), 0, 0
+        samples = self._samples(step)
+        rows, drawn, distinct = len(step.left.ordered.rows), sum(len(part.rows) for part in samples), _distinct(step)
+        done, seen, leaders = np.zeros(WORK), 0, 0
         for sample in samples:
-            # the numbers of name pairs, on which ONCE depends, are others in a sample
-            goal = step.goal._replace(order=min(step.goal.order, ASCENDING))
-            part = step._replace(left=step.left._replace(ordered=sample), goal=goal)
-            _, work = join(0, len(sample.leader), part, MOST_SAMPLED_RECORDS, MOST_SAMPLED_PAIRS, ANY_NUMBER)
-            done, seen, distinct = done + work, seen + len(sample.rows), distinct + _distinct(sample)
-            total = done * (len(whole.rows) / seen)
-            total[[SCANNED, VALUES_COMPARED]] = done[[SCANNED, VALUES_COMPARED]] * (_distinct(whole) / distinct)
+            part = _sampled(step, sample)
+            _, work = join(0, part.length, part, MOST_SAMPLED_RECORDS, MOST_SAMPLED_PAIRS, ANY_NUMBER)
+            done, seen, leaders = done + work, seen + len(sample.rows), leaders + _distinct(part)
+            total = done * (rows / seen)
+            # of each leader once, however many records have it
+            total[[SCANNED, VALUES_COMPARED]] = done[[SCANNED, VALUES_COMPARED]] * (distinct / max(leaders, 1))
             if done @ COSTS > PATIENCE or (total @ COSTS) * seen / drawn > most:
                 break
         result: Floats = total
@@ -312,16 +346,26 @@ class _Planner:
     def _samples(self, step: Pass) -> list[Ordered]:
         """Some left records of a pass, in several blocks."""
         ordered = step.left.ordered
-        leader = "first" if ordered is self.left.by_first else "last"
-        if leader not in self.measured:
+        if id(ordered) not in self.measured:
             count = len(ordered.rows)
             size = min(count, SAMPLE, max(SMALLEST_SAMPLE, round(SAMPLED_SHARE * count)))
             chosen = np.random.default_rng(0).choice(count, size, replace=False)
             blocks = np.split(chosen, np.unique([round(size * share) for share in BLOCKS]))
-            self.measured[leader] = [some_of(ordered, np.sort(block)) for block in blocks if len(block)]
-        return self.measured[leader]
+            self.measured[id(ordered)] = [some_of(ordered, np.sort(block)) for block in blocks if len(block)]
+        return self.measured[id(ordered)]
 
 
-def _distinct(ordered: Ordered) -> int:
-    """How many leading values there are: each is looked for once, however many records have it."""
-    return int(np.count_nonzero(np.diff(ordered.leader, prepend=-1)))
+def _sampled(step: Pass, sample: Ordered) -> Pass:
+    """A pass of which the left records are those of a sample alone."""
+    if step.by_number:
+        return step._replace(left=step.left._replace(numbers=held_by(step.left.numbers, sample.rows)))
+    # the numbers of name pairs, on which ONCE depends, are others in a sample
+    goal = step.goal._replace(order=min(step.goal.order, ASCENDING))
+    return step._replace(left=step.left._replace(ordered=sample), goal=goal)
+
+
+def _distinct(step: Pass) -> int:
+    """How many left leaders there are: numbers, or leading names."""
+    if step.by_number:
+        return int(np.count_nonzero(np.diff(step.left.numbers.holder_start)))
+    return int(np.count_nonzero(np.diff(step.left.ordered.leader, prepend=-1)))

@@ -303,6 +303,16 @@ def some_of(ordered: Ordered, places: npt.NDArray[np.int64]) -> Ordered:
     return result
 
 
+def held_by(numbers: Numbers, rows: Codes) -> Numbers:
+    """The numbers of a table as if these rows alone had any, for the left side of a join."""
+    spans = [np.arange(numbers.start[row], numbers.start[row + 1]) for row in rows]
+    code, row = numbers.code[np.concatenate(spans)], np.repeat(rows, list(map(len, spans)))
+    order = np.lexsort((row, code))
+    start = np.searchsorted(code[order], np.arange(len(numbers.hashes) + 1))
+    result: Numbers = _frozen(numbers._replace(holder_start=start, holder=row[order]))
+    return result
+
+
 def _whole(table: pa.Table, field: str) -> pa.Array:
     chunks = table[COLUMNS[field]].cast(pa.large_string()).chunks
     return pa.concat_arrays([pa.nulls(0, pa.large_string()), *chunks])

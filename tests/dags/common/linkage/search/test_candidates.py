@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from common.errors import CandidateExplosion
 from common.linkage import rarity
@@ -19,7 +20,7 @@ from common.linkage.comparison import comparison_vectors
 from common.linkage.model import STARTING_MODEL, CommonNames, Curve, LinkageModel
 from common.linkage.search import plan
 from common.linkage.search.candidates import Budget, Progress, candidate_pairs, frequent_names
-from common.linkage.search.join import SCANNED, VALUES_COMPARED
+from common.linkage.search.join import ANY, ASCENDING, LEADERS, SCANNED, VALUES_COMPARED
 from common.linkage.search.segment import Segment
 from common.linkage.standardise import MAX_FIELD_CHARACTERS
 from hypothesis import HealthCheck, given, settings
@@ -223,6 +224,60 @@ def test_a_leader_need_not_contribute_more_than_it_must(share: float, monkeypatc
     for at in sorted({pair["score"] for pair in pairs}):
         expected = [pair for pair in pairs if pair["score"] >= at]
         assert candidate_pairs(table, table, STARTING_MODEL, at).to_pylist() == expected
+
+
+@pytest.mark.parametrize("names_are_common", [False, True])
+def test_who_shares_a_number_need_not_contribute_more_either(
+    names_are_common: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, where numbers lead: two tables and one with itself, names that are missing, and names that are swapped.
+
+    Where only looking at names costs something, numbers are chosen wherever they save any of that.
+    """
+    monkeypatch.setattr(plan, "COSTS", np.eye(len(plan.COSTS))[SCANNED])
+    first_names, last_names = ("anna", "anne", "ann", "lopez", None), ("lindqvist", "lindquist", "lopes", "ann", None)
+    house = [(first, last, "12 oak st 97301 salem") for first in first_names for last in last_names]
+    table = columns([*house, ("anna", "lindqvist", "12 elm"), ("bob", "lee", "7 elm road dover")])
+    model = STARTING_MODEL
+    if names_are_common:
+        known = {rarity.key(name): 1 / place for place, name in enumerate(("anna", "lopez", "lindquist"), 1)}
+        model = replace(model, common_names={name: CommonNames(0.6, known) for name in rarity.NAMES})
+    everything, within = (exhaustive(table, other, model, 1e-300) for other in (table, None))
+    segments, by_number = (Segment.of(table), Segment.of(table)), set()
+    for at in sorted({pair["score"] for pair in everything}):
+        assert candidate_pairs(*segments, model, at).to_pylist() == [p for p in everything if p["score"] >= at]
+        assert candidate_pairs(segments[0], None, model, at).to_pylist() == [p for p in within if p["score"] >= at]
+        least = math.log(at) - math.log1p(-at) - model.intercept
+        passes = [step for other in segments for step in plan.planned(segments[0], other, model, least, 1).passes]
+        by_number |= {(step.goal.order, step.goal.missing) for step in passes if step.by_number}
+    assert by_number == {(order, straight) for order in (ANY, ASCENDING) for straight in (True, False)}
+
+
+@pytest.mark.parametrize("names_are_common", [False, True])
+def test_a_few_without_numbers_miss_nobody_in_passes_of_their_own(
+    names_are_common: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table with itself, names straight and crosswise either way round, at thresholds exactly at scores."""
+    monkeypatch.setattr(plan, "COSTS", np.eye(len(plan.COSTS))[LEADERS])
+    names = [("anna", "lopez"), ("lopes", "anne"), ("lopez", "anna"), ("ann", "lopes"), ("anna", "lopes")]
+    few = columns([(*name, address) for name in names for address in ("oak st salem", None)])
+    numbered = columns([(*name, f"{n} oak st salem") for n, name in enumerate(names)])
+    others = crowd(90, "abcdefgh", seed=5).filter(pc.field("address_std").is_valid())
+    # they come first, last and in the midst
+    table = pa.concat_tables([few.slice(0, 4), numbered.slice(0, 2), few.slice(4, 3), numbered.slice(2), few.slice(7)])
+    table = pa.concat_tables([table.slice(0, 9), others, table.slice(9)])
+    model = STARTING_MODEL
+    if names_are_common:
+        known = {rarity.key(name): 1 / place for place, name in enumerate(("anna", "lopez", "ann"), 1)}
+        model = replace(model, common_names={name: CommonNames(0.6, known) for name in rarity.NAMES})
+    segment, within, apart = Segment.of(table), exhaustive(table, None, model, 1e-300), set()
+    scores = sorted({pair["score"] for pair in within if pair["score"] > 0.002})
+    for at in scores[:-40:8] + scores[-40:]:
+        assert candidate_pairs(segment, None, model, at).to_pylist() == [p for p in within if p["score"] >= at]
+        least = math.log(at) - math.log1p(-at) - model.intercept
+        passes = plan.planned(segment, segment, model, least, 1).passes
+        apart |= {step.goal.missing for step in passes if len(step.left.ordered.rows) == len(few)}
+    assert apart == {True, False}
 
 
 def test_addresses_need_not_contribute_more_than_they_must() -> None:

@@ -8,7 +8,7 @@ import pytest
 from common.linkage.comparison import COLUMNS
 from common.linkage.model import STARTING_MODEL
 from common.linkage.search import Segment, candidate_pairs
-from common.linkage.search.segment import FORMAT, KINDS, Ordered, some_of
+from common.linkage.search.segment import FORMAT, KINDS, Ordered, held_by, some_of
 
 TABLE = pa.table(
     {
@@ -75,6 +75,17 @@ def test_some_records_keep_their_names_and_addresses() -> None:
     assert some.leader[some.name_pair].tolist() == ordered.leader[pairs].tolist()
     assert some.kind[some.name_pair].tolist() == ordered.kind[pairs].tolist()
     assert some.address.reshape(3, -1).tolist() == ordered.address.reshape(6, -1)[[0, 2, 5]].tolist()
+
+
+def test_numbers_of_some_records_are_theirs_alone() -> None:
+    numbers = Segment.of(TABLE).encoded.numbers
+    rows = np.array([5, 0], np.int32)
+    some = held_by(numbers, rows)
+    for number in range(len(numbers.hashes)):
+        theirs = some.holder[some.holder_start[number] : some.holder_start[number + 1]].tolist()
+        everybody = numbers.holder[numbers.holder_start[number] : numbers.holder_start[number + 1]]
+        assert theirs == [row for row in everybody.tolist() if row in (0, 5)]
+    assert len(some.holder) == sum(numbers.start[rows + 1] - numbers.start[rows])
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

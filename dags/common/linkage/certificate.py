@@ -7,11 +7,13 @@ the last word on pairs at the very threshold.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.special import expit
 
 from common.linkage.comparison import COLUMNS, comparison_vectors
@@ -19,6 +21,9 @@ from common.linkage.model import Floats, LinkageModel
 from common.linkage.rarity import NAMES, commonness
 
 PARTS = ("address_words", "address_numbers")
+
+ROUNDING = 1e-9
+"""Log-odds by which a bound is raised, since sums are rounded."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,13 @@ def certify(
     others = left if right is None else right
     if not rows:
         return Certificate(0, len(others), 0, 0)
-    found = set(zip(pairs["left_row"].to_pylist(), pairs["right_row"].to_pylist(), strict=True))
+    found = _found(pairs, rows, right is None)
     matches, missing = 0, []
     with duckdb.connect(":memory:") as con:
-        _prepare(con, others, model)
+        con.execute(_MACROS)
+        people = _People.of(others, model)
         for row in rows:
-            reached = _matches(con, left.slice(row, 1), model, at)
+            reached = _matches(con, left.slice(row, 1), people, model, at)
             if right is None:
                 reached = reached[reached != row]
             matches += len(reached)
@@ -78,70 +84,111 @@ def certify(
     return Certificate(len(rows), len(others), matches, len(missing))
 
 
-def _prepare(con: duckdb.DuckDBPyConnection, others: pa.Table, model: LinkageModel) -> None:
-    """Make table `people` of the right records, and the macros that take addresses apart."""
-    con.execute(
-        """
-        create macro words_of(address) as
-            list_distinct(list_filter(string_split(address, ' '), lambda w: w <> '' and not w ~ '.*[0-9].*'));
-        create macro numbers_of(address) as
-            list_distinct(list_filter(string_split(address, ' '), lambda w: w ~ '.*[0-9].*'));
-        create macro counted(similarity) as if(similarity >= 0.85, similarity, 0);
-        create macro covered(words, others) as
-            list_sum([len(w) * counted(list_max([jaro_winkler_similarity(w, o) for o in others])) for w in words])
-            / nullif(list_sum([len(w) for w in words]), 0) + if(len(others) = 0, null, 0)
-        """
-    )
-    columns = others.select(list(COLUMNS.values())).append_column("row", pa.array(np.arange(len(others))))
-    for name in NAMES:
-        common = commonness(others[COLUMNS[name]], model.commonness(name))
-        columns = columns.append_column(f"{name}_commonness", pa.array(common))
-    con.register("others", columns)
-    con.execute(
-        """
-        create table people as
-        select first_name_std as first, last_name_std as last, address_std as address,
-               array_to_string(list_sort(string_split(address_std, ' ')), ' ') as ordered,
-               list_distinct(regexp_extract_all(address_std, '[^ ]*[0-9][^ ]*')) as numbers,
-               first_name_commonness as first_common, last_name_commonness as last_common,
-               row
-        from others
-        """
-    )
+_MACROS = """
+    create macro words_of(address) as
+        list_distinct(list_filter(string_split(address, ' '), lambda w: w <> '' and not w ~ '.*[0-9].*'));
+    create macro numbers_of(address) as
+        list_distinct(list_filter(string_split(address, ' '), lambda w: w ~ '.*[0-9].*'));
+    create macro ordered(address) as array_to_string(list_sort(string_split(address, ' ')), ' ');
+    create macro counted(similarity) as if(similarity >= 0.85, similarity, 0);
+    create macro covered(words, others) as
+        list_sum([len(w) * counted(list_max([jaro_winkler_similarity(w, o) for o in others])) for w in words])
+        / nullif(list_sum([len(w) for w in words]), 0) + if(len(others) = 0, null, 0)
+    """
 
 
-def _matches(con: duckdb.DuckDBPyConnection, record: pa.Table, model: LinkageModel, at: float) -> npt.NDArray[np.int64]:
-    """The rows of all people who reach the threshold with a record, which is the one row of a table."""
-    values = [record[column][0].as_py() for column in COLUMNS.values()]
+class _Names(NamedTuple):
+    """A name of all right records: the distinct ones, the place there of each (-1 missing), how common each is."""
+
+    distinct: pa.Table
+    place: npt.NDArray[np.int64]
+    common: Floats
+
+    @classmethod
+    def of(cls, names: pa.ChunkedArray, common: Floats) -> Self:
+        encoded = names.combine_chunks().dictionary_encode()
+        distinct = pa.table({"name": encoded.dictionary, "place": pa.array(np.arange(len(encoded.dictionary)))})
+        return cls(distinct, encoded.indices.fill_null(-1).to_numpy().astype(np.int64), common)
+
+    def similarities(self, con: duckdb.DuckDBPyConnection, name: str | None) -> Floats:
+        """That of each right record to a name; NaN where one is missing. Every distinct name is compared."""
+        con.register("names", self.distinct)
+        found = con.sql("select jaro_winkler_similarity(name, $1::varchar) from names order by place", params=[name])
+        return np.append(_column(found.to_arrow_table(), 0), np.nan)[self.place]
+
+
+class _People(NamedTuple):
+    """The right records."""
+
+    first: _Names
+    last: _Names
+    addresses: pa.ChunkedArray
+
+    @classmethod
+    def of(cls, others: pa.Table, model: LinkageModel) -> Self:
+        def names(name: str) -> _Names:
+            column = others[COLUMNS[name]]
+            return _Names.of(column, commonness(column, model.commonness(name)))
+
+        first, last = map(names, NAMES)
+        return cls(first, last, others[COLUMNS["address"]])
+
+
+def _matches(
+    con: duckdb.DuckDBPyConnection, record: pa.Table, people: _People, model: LinkageModel, at: float
+) -> npt.NDArray[np.int64]:
+    """The rows of all people who reach the threshold with a record, which is the one row of a table.
+
+    Names are compared first, then addresses as a whole, and then their parts: each where it could make the difference.
+    """
+    first, last, address = (record[column][0].as_py() for column in COLUMNS.values())
     common = [float(commonness(record[COLUMNS[name]], model.commonness(name))[0]) for name in NAMES]
-    similarities = con.sql(
-        """
-        select jaro_winkler_similarity(first, $1) as first_name,
-               jaro_winkler_similarity(last, $2) as last_name,
-               jaro_winkler_similarity(last, $1) as crossed_first,
-               jaro_winkler_similarity(first, $2) as crossed_last,
-               greatest(first_common, $4) as first_name_commonness,
-               greatest(last_common, $5) as last_name_commonness,
-               greatest(last_common, $4) as crossed_first_commonness,
-               greatest(first_common, $5) as crossed_last_commonness,
-               greatest(
-                   jaro_winkler_similarity(address, $3),
-                   jaro_winkler_similarity(ordered, array_to_string(list_sort(string_split($3::varchar, ' ')), ' '))
-               ) as address
-        from people order by row
-        """,
-        params=[*values, *common],
-    ).to_arrow_table()
-    vectors = {name: similarities[name].to_numpy().astype(np.float64) for name in similarities.column_names}
-    # The parts of addresses take longest, so they are compared only where they could make the difference.
-    close = np.flatnonzero(expit(_log_odds(model, vectors) + _most_of_parts(model)) >= at)
-    vectors = {name: column[close] for name, column in vectors.items()} | _parts(con, values[2], close)
-    return np.asarray(close[expit(_log_odds(model, vectors)) >= at])
+    vectors = {
+        "first_name": people.first.similarities(con, first),
+        "last_name": people.last.similarities(con, last),
+        "crossed_first": people.last.similarities(con, first),
+        "crossed_last": people.first.similarities(con, last),
+        "first_name_commonness": np.maximum(people.first.common, common[0]),
+        "last_name_commonness": np.maximum(people.last.common, common[1]),
+        "crossed_first_commonness": np.maximum(people.last.common, common[0]),
+        "crossed_last_commonness": np.maximum(people.first.common, common[1]),
+    }
+    rows = np.arange(len(people.addresses))
+    for names, query in ((("address", *PARTS), _WHOLE), (PARTS, _PARTS)):
+        close = np.flatnonzero(expit(_log_odds(model, vectors) + _most(model, names)) >= at)
+        rows, vectors = rows[close], {name: column[close] for name, column in vectors.items()}
+        con.register("close", pa.table({"address": people.addresses.take(pa.array(rows)), "row": rows}))
+        found = con.sql(query, params=[address]).to_arrow_table()
+        vectors |= {name: _column(found, name) for name in found.column_names}
+    return np.asarray(rows[expit(_log_odds(model, vectors)) >= at])
+
+
+_WHOLE = """
+    select greatest(jaro_winkler_similarity(address, $1::varchar),
+                    jaro_winkler_similarity(ordered(address), ordered($1::varchar))) as address
+    from close order by row
+    """
+_PARTS = """
+    with parts as (
+        select row, words_of($1::varchar) as ours, words_of(address) as theirs,
+               numbers_of($1::varchar) as our_numbers, numbers_of(address) as their_numbers
+        from close
+    )
+    select greatest(covered(ours, theirs), covered(theirs, ours)) as address_words,
+           len(list_intersect(our_numbers, their_numbers))
+               / nullif(least(len(our_numbers), len(their_numbers)), 0) as address_numbers
+    from parts order by row
+    """
+
+
+def _column(table: pa.Table, name: str | int) -> Floats:
+    """A column of numbers, NaN where there is none."""
+    return np.asarray(table[name].to_numpy(), np.float64)
 
 
 def _log_odds(model: LinkageModel, vectors: Mapping[str, Floats]) -> Floats:
-    """Of the better arrangement of the names; parts of addresses that are not there contribute nothing."""
-    nothing = np.zeros(len(vectors["address"]))
+    """Of the better arrangement of the names; comparisons of addresses that are not there contribute nothing."""
+    nothing = np.zeros(len(vectors["first_name"]))
     parts = {name: vectors[name] for name in ("address", *PARTS) if name in vectors}
 
     def total(first: str, last: str, swapped: float) -> Floats:
@@ -163,28 +210,20 @@ def _of_name(model: LinkageModel, name: str, vectors: Mapping[str, Floats], colu
     return rare - np.where(np.isnan(similarity), 0, rare * vectors[f"{column}_commonness"] * (1 - common.worth))
 
 
-def _most_of_parts(model: LinkageModel) -> float:
-    return sum(max(*model.curve(name).log_odds, model.curve(name).missing) for name in PARTS)
+def _most(model: LinkageModel, names: Sequence[str]) -> float:
+    """What comparisons contribute at most."""
+    return sum(max(*model.curve(name).log_odds, model.curve(name).missing) for name in names) + ROUNDING
 
 
-def _parts(con: duckdb.DuckDBPyConnection, address: str | None, rows: npt.NDArray[np.int64]) -> dict[str, Floats]:
-    """Similarity by words and by numbers of an address with those of some people, NaN where there are none."""
-    con.register("close", pa.table({"row": rows}))
-    similarities = con.sql(
-        """
-        with parts as (
-            select row, words_of($1::varchar) as ours, words_of(address) as theirs,
-                   numbers_of($1::varchar) as our_numbers, numbers_of(address) as their_numbers
-            from people semi join close using (row)
-        )
-        select greatest(covered(ours, theirs), covered(theirs, ours)) as address_words,
-               len(list_intersect(our_numbers, their_numbers))
-                   / nullif(least(len(our_numbers), len(their_numbers)), 0) as address_numbers
-        from parts order by row
-        """,
-        params=[address],
-    ).to_arrow_table()
-    return {name: similarities[name].to_numpy().astype(np.float64) for name in PARTS}
+def _found(pairs: pa.Table, rows: Sequence[int], within: bool) -> set[tuple[int, int]]:
+    """The pairs of these rows; of a table with itself either way round."""
+    ends = ["left_row", "right_row"] if within else ["left_row"]
+    theirs = [pairs.filter(pc.is_in(pairs[end], pa.array(rows))) for end in ends]
+    return {
+        pair
+        for some in theirs
+        for pair in zip(*some.select(["left_row", "right_row"]).to_pydict().values(), strict=True)
+    }
 
 
 def _holds(found: set[tuple[int, int]], row: int, other: int, within: bool) -> bool:

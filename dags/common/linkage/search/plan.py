@@ -267,12 +267,12 @@ class _Planner:
 
     def _side(self, encoded: Encoded, leader: str, field: str) -> Side:
         """A side whose `field`, first or last, is compared as the term of `leader`; the other name is the follower."""
-        names = (encoded.first, encoded.last) if field == "first" else (encoded.last, encoded.first)
+        name, other = (encoded.first, encoded.last) if field == "first" else (encoded.last, encoded.first)
         ordered = encoded.by_first if field == "first" else encoded.by_last
         follower, other_field = (_OTHER[leader], _OTHER[field])
         worths = self._worth(encoded, leader, field), self._worth(encoded, follower, other_field)
-        values, codes = (name.distinct for name in names), (name.code for name in names)
-        return Side(ordered, *values, *codes, *worths, encoded.addresses, encoded.numbers)
+        values = name.distinct, other.distinct, name.code, other.code
+        return Side(ordered, *values, *worths, encoded.addresses, encoded.numbers)
 
     def _worth(self, encoded: Encoded, name: str, field: str) -> Floats:
         """`Side.leader_worth` of the values of a field where they are compared as a name."""

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import NamedTuple
@@ -31,20 +31,20 @@ def copies(records: pa.Table) -> pa.Table:
     Returns:
         `record_key` and `original_key`, the smallest key of those that say the same; originals are left out.
     """
-    records = usable(records).select(["record_key", *STANDARDISED])
-    originals = records.group_by(list(STANDARDISED)).aggregate([("record_key", "min")])
-    key_of = dict(zip(_contents(originals), originals["record_key_min"].to_pylist(), strict=True))
-    pairs = [
-        (key, original)
-        for key, content in zip(records["record_key"].to_pylist(), _contents(records), strict=True)
-        if (original := key_of[content]) != key
-    ]
-    columns = zip(*pairs, strict=True) if pairs else ((), ())
-    return pa.table([pa.array(column, pa.string()) for column in columns], ["record_key", "original_key"])
-
-
-def _contents(records: pa.Table) -> Iterator[tuple[str | None, ...]]:
-    return zip(*(records[name].to_pylist() for name in STANDARDISED), strict=True)
+    records = usable(records)
+    # Standardised text holds neither of these signs.
+    contents = pc.binary_join_element_wise(
+        *(records[name].cast(pa.string()) for name in STANDARDISED),
+        "|",
+        null_handling="replace",
+        null_replacement="-",
+    )
+    content = contents.combine_chunks().dictionary_encode().indices.to_numpy()
+    by_key = pc.sort_indices(records["record_key"]).to_numpy()
+    _, first = np.unique(content[by_key], return_index=True)
+    original_key = records["record_key"].take(pa.array(by_key[first][content]))
+    pairs = pa.table([records["record_key"], original_key], ["record_key", "original_key"])
+    return pairs.filter(pc.not_equal(pairs["record_key"], pairs["original_key"]))
 
 
 def self_pairs(records: pa.Table, model: LinkageModel) -> pa.Table:

@@ -1,7 +1,7 @@
 """Batches: what was decided about their records, what is in quarantine, and how they are taken back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from types import MappingProxyType
 
@@ -15,7 +15,17 @@ from common.linkage.standardise import STANDARDISED, STANDARDISER_VERSION
 from common.linkage.validation import quarantined, usable
 from common.linkage.verdict import Decision
 from common.people_db import sweeps
-from common.people_db.connection import RECORD, Transaction, as_table, rows_of, transaction, value, writing
+from common.people_db.connection import (
+    RECORD,
+    Transaction,
+    as_table,
+    as_tables,
+    named_rows_of,
+    rows_of,
+    transaction,
+    value,
+    writing,
+)
 from common.people_db.contents import content_keys
 from common.people_db.filling import take_filled_back
 from common.people_db.people import insert_people
@@ -153,7 +163,7 @@ def _with_people(decisions: pa.Table, person_of: Mapping[str, int]) -> pa.Table:
         person_of[row["survivor_key"] or row["record_key"]]
         if row["person_id"] is None and (row["survivor_key"] or row["decision"] == Decision.NEW)
         else row["person_id"]
-        for row in decisions.select(["record_key", "decision", "person_id", "survivor_key"]).to_pylist()
+        for row in named_rows_of(decisions.select(["record_key", "decision", "person_id", "survivor_key"]))
     ]
     place = decisions.column_names.index("person_id")
     return decisions.set_column(place, "person_id", pa.array(people, pa.int64()))
@@ -169,7 +179,7 @@ def _write_decisions(
                         content_version) FROM STDIN
         """
     explained = zip(_contributions(decisions, model), content_keys(connection, records), strict=True)
-    rows = zip(rows_of(records.select(RECORD)), decisions.to_pylist(), explained, strict=True)
+    rows = zip(rows_of(records.select(RECORD)), named_rows_of(decisions), explained, strict=True)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for record, row, (contributions, content_key) in rows:
             vector = {name: row[name] for name in COMPARISON_VECTOR} if row["score"] is not None else None
@@ -198,7 +208,7 @@ def _write_spellings(connection: Transaction, batch_id: str, records: pa.Table, 
             """
         with cursor.copy(statement) as copy:
             columns = records.select(["record_key", *STANDARDISED])
-            for record, row in zip(rows_of(columns), decisions.to_pylist(), strict=True):
+            for record, row in zip(rows_of(columns), named_rows_of(decisions), strict=True):
                 if row["decision"] == Decision.REVIEW:
                     question_id = row["question_id"] or question_of[row["question_key"]]
                     copy.write_row((batch_id, *record, None, question_id))
@@ -219,14 +229,12 @@ def _write_spellings(connection: Transaction, batch_id: str, records: pa.Table, 
         cursor.execute("DROP TABLE fresh_spellings")
 
 
-def _contributions(decisions: pa.Table, model: LinkageModel) -> list[str | None]:
+def _contributions(decisions: pa.Table, model: LinkageModel) -> Iterator[str | None]:
     """What each term of the model adds to the log-odds of each decision, as JSON; null where no pair decided it."""
     terms = model.contributions({name: pc.cast(decisions[name], pa.float64()).to_numpy() for name in COMPARISON_VECTOR})
-    rows = zip(*(term.tolist() for term in terms.values()), strict=True)
-    return [
-        None if score is None else json.dumps({"intercept": model.intercept, **dict(zip(terms, row, strict=True))})
-        for score, row in zip(decisions["score"].to_pylist(), rows, strict=True)
-    ]
+    table = pa.table({"score": decisions["score"], "intercept": pa.repeat(model.intercept, len(decisions)), **terms})
+    for row in named_rows_of(table):
+        yield None if row.pop("score") is None else json.dumps(row)
 
 
 def mark_duplicates(
@@ -292,8 +300,8 @@ def loaded_batch(batch_id: str) -> LoadedBatch:
 
 def batch_decisions(batch_id: str) -> pa.Table:
     """What was decided about a loaded batch, schema `STORED_DECISIONS`, in the order of the record keys."""
-    with transaction() as connection:
-        rows = connection.execute(
+    with transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(
             """
             SELECT record_key, source_key, first_name, last_name, address, decision, reason, person_id,
                    matched_record_key, score,
@@ -303,8 +311,8 @@ def batch_decisions(batch_id: str) -> pa.Table:
             FROM decisions WHERE batch_id = %s ORDER BY record_key
             """,
             [batch_id],
-        ).fetchall()
-    return as_table(rows, STORED_DECISIONS)
+        )
+        return as_tables(cursor, STORED_DECISIONS)
 
 
 def recent_decisions(limit: int) -> pa.Table:

@@ -185,5 +185,12 @@ def as_tables(cursor: psycopg.Cursor[Any], schema: pa.Schema) -> pa.Table:
 
 
 def rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    """The rows of a table, as COPY takes them."""
-    return zip(*(column.to_pylist() for column in table.columns), strict=True)
+    """The rows of a table, as COPY takes them; a page at a time in Python."""
+    for page in table.to_batches(max_chunksize=_PAGE):
+        yield from zip(*(column.to_pylist() for column in page.columns), strict=True)
+
+
+def named_rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The same as dictionaries."""
+    for page in table.to_batches(max_chunksize=_PAGE):
+        yield from page.to_pylist()

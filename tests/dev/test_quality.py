@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from quality import Found, People, measure, sides_of
+from quality import Found, People, by_rules, measure, sides_of
 from quality_worlds import golden_worlds
 
 
@@ -49,6 +49,23 @@ def test_pairs_of_duplicates_count_as_pairs_but_no_record_plays_the_table() -> N
     assert (row["precision"], row["recall"]) == pytest.approx((2 / 3, 2 / 5))
     assert row["re-inserted %"] == 75
     assert row["wrongly dropped %"] == 0
+
+
+def test_what_the_rules_leave() -> None:
+    """Of three people one comes back as she is, one with another first name, and one with another name elsewhere."""
+    records = [
+        *(("Ann", "Smith", "12 Main Street, Salem"), ("Bob", "Jones", "4 Oak Lane, Troy"), ("Cy", "Poe", "7 Elm Road")),
+        *(
+            ("Ann", "Smith", "12 Main Street, Salem"),
+            ("Zelda", "Jones", "4 Oak Lane, Troy"),
+            ("Wim", "Orr", "9 Far Row"),
+        ),
+    ]
+    columns = dict(zip(("first_name", "last_name", "address"), zip(*records, strict=True), strict=True))
+    known = People(pa.table(columns), np.array([0, 1, 2, 0, 1, 2]), np.arange(6) >= 3, within=False)
+    left = by_rules(known)
+    assert left.pairs.tolist() == [[3, 0], [4, 1], [5, 2]]
+    assert (left.accepted.tolist(), left.found.tolist()) == ([True, False, False], [True, True, False])
 
 
 def test_golden_pairs_are_worlds_of_their_own() -> None:

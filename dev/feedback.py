@@ -2,9 +2,9 @@
 
     .venv/bin/python dev/feedback.py [WORLD]
 
-The table and the records of an invented world (see `quality_worlds`) go through the pipeline, against a Postgres that
-is started for it. The same batches are played three times: with the shipped model all the time; with retraining
-that does not see the answers; and with retraining that does.
+The table and the records of an invented world (see `quality_worlds`), or those of "febrl4", go through the pipeline,
+against a Postgres that is started for it. The same batches are played three times: with the shipped model all the time;
+with retraining that does not see the answers; and with retraining that does.
 """
 
 import os
@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
 
 from launch import environment, people_db_connection
 from postgres import Server
-from quality_worlds import World, world
+from quality import DATA_SETS, as_world, load
+from quality_worlds import INCOMING, World, world
 
 BATCHES = 10
 FIELDS = ("first_name", "last_name", "address")
@@ -166,6 +167,7 @@ def _answer(truth: dict[str, int | None]) -> None:
 def main() -> None:
     """Play all three, and print a row a batch."""
     name = sys.argv[1] if len(sys.argv) > 1 else "full-address"
+    played = as_world(load(name), INCOMING) if name in DATA_SETS else world(name)
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(environment(Path(folder)))
         server = Server(Path(folder) / "postgres")
@@ -176,7 +178,7 @@ def main() -> None:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
                 os.environ["AIRFLOW_CONN_PEOPLE_DB"] = people_db_connection(server.socket_folder, database)
                 print(f"{learning}, {name}: in review, errors (re-inserted, wrong person), of records", flush=True)
-                for batch in play(world(name), learning):
+                for batch in play(played, learning):
                     errors = f"{batch.errors:4} ({batch.reinserted}, {batch.wrong})"
                     reasons = ", ".join(
                         f"{reason} {count} ({batch.same.get(reason, 0)} the same)"

@@ -319,6 +319,15 @@ def decided(world: World, model: LinkageModel) -> dict[str, float]:
     }
 
 
+def as_world(people: People, incoming: int) -> World:
+    """The originals as the table, and so many of the duplicates as a batch."""
+    duplicates, originals = sides_of(people)
+    batch = np.random.default_rng(0).permutation(duplicates)[:incoming]
+    row_of = {person: row for row, person in enumerate(people.person[originals].tolist())}
+    sides = (people.records.take(pa.array(rows)) for rows in (originals, batch))
+    return World(*sides, [row_of[person] for person in people.person[batch].tolist()])
+
+
 def sides_of(people: People) -> list[Rows]:
     """The rows of the duplicates, and those of the originals."""
     return [np.flatnonzero(people.is_duplicate), np.flatnonzero(~people.is_duplicate)]

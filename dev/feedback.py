@@ -26,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
 
 from launch import environment, people_db_connection
 from postgres import Server
-from quality import DATA_SETS, as_world, load
-from quality_worlds import INCOMING, World, world
+from quality_worlds import INCOMING, WORLDS, World, world
 
 BATCHES = 10
 FIELDS = ("first_name", "last_name", "address")
@@ -164,12 +163,20 @@ def _answer(truth: dict[str, int | None]) -> None:
             review.answer(reviewer, question.key, person_id, seen)
 
 
+def _world(name: str) -> World:
+    if name in WORLDS:
+        return world(name)
+    from quality import as_world, load
+
+    return as_world(load(name), INCOMING)
+
+
 def main() -> None:
     """Play all three, and print a row a batch."""
     name = sys.argv[1] if len(sys.argv) > 1 else "full-address"
-    played = as_world(load(name), INCOMING) if name in DATA_SETS else world(name)
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(environment(Path(folder)))
+        played = _world(name)
         server = Server(Path(folder) / "postgres")
         with server.use():
             for learning in Learning:

@@ -324,8 +324,8 @@ def as_world(people: People, incoming: int) -> World:
     duplicates, originals = sides_of(people)
     batch = np.random.default_rng(0).permutation(duplicates)[:incoming]
     row_of = {person: row for row, person in enumerate(people.person[originals].tolist())}
-    sides = (people.records.take(pa.array(rows)) for rows in (originals, batch))
-    return World(*sides, [row_of[person] for person in people.person[batch].tolist()])
+    table, incoming_records = (people.records.take(pa.array(rows)) for rows in (originals, batch))
+    return World(table, incoming_records, [row_of[person] for person in people.person[batch].tolist()])
 
 
 def sides_of(people: People) -> list[Rows]:

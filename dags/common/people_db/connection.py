@@ -60,8 +60,8 @@ def transaction(patience: timedelta | None = None, connect: Connect | None = Non
 
     Raises:
         PeopleDbUnreachable: no connection, it was lost, or somebody has held a lock for longer than that.
-        PeopleDbError: the password, role or name of the database is wrong, the role may not do what is needed, or the
-            database refused for another reason.
+        PeopleDbError: the password, role or name of the database is wrong, its encoding is none, the role may not do
+            what is needed, or the database refused for another reason.
     """
     try:
         connection = (connect or _connect)()
@@ -73,6 +73,8 @@ def transaction(patience: timedelta | None = None, connect: Connect | None = Non
         # Each statement sees what others have committed: what was compared is compared again under the lock.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         with connection:
+            if connection.info.parameter_status("server_encoding") == "SQL_ASCII":  # bytes that may be anything
+                raise PeopleDbError(f"the database of {PEOPLE_CONN_ID} is in SQL_ASCII: make one with ENCODING 'UTF8'")
             connection.execute("SELECT set_config('search_path', quote_ident(%s), false)", [PEOPLE_SCHEMA])
             if patience:
                 connection.execute("SELECT set_config('lock_timeout', %s, false)", [_milliseconds(patience)])

@@ -22,6 +22,8 @@ from common.linkage.validation import add_quarantine_reason
 from common.people_db import Batch, is_empty, read_people
 from common.pipeline import decide_batch, load_decided, plan_shards
 from common.run_report import RunReport
+from launch import people_db_connection
+from postgres import Server
 
 MODEL = STARTING_MODEL
 TABLES = ("people", "batches", "decisions", "quarantine")
@@ -445,6 +447,15 @@ def test_a_role_that_may_only_read_gets_one_clear_line(people_db: str, as_role: 
     with pytest.raises(PeopleDbError, match="permission denied for table people") as raised:
         load(BOB, batch_id="batch 2")
     assert one_line(str(raised.value))
+
+
+def test_a_database_without_an_encoding_gets_one_clear_line(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE any_bytes ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
+        monkeypatch.setenv("AIRFLOW_CONN_PEOPLE_DB", people_db_connection(postgres.socket_folder, "any_bytes"))
+        with pytest.raises(PeopleDbError, match="is in SQL_ASCII: make one with ENCODING 'UTF8'"):
+            is_empty()
+        connection.execute("DROP DATABASE any_bytes")
 
 
 def test_few_rights_are_enough(people_db: str, as_role: Callable[[str], None]) -> None:

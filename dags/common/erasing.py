@@ -91,7 +91,7 @@ def _says(file: storage.StoredFile, said: AbstractSet[Fields]) -> bool:
         return False
     except pa.ArrowInvalid:
         return True
-    if "record" in table.column_names:  # a decided sweep
+    if "record" in table.column_names and pa.types.is_struct(table.schema.field("record").type):  # a decided sweep
         table = pa.Table.from_struct_array(table["record"])
     if not set(_FIELDS) <= set(table.column_names):
         return False

@@ -32,19 +32,6 @@ os.environ.update(environment(AIRFLOW_HOME))
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{AIRFLOW_HOME / 'airflow.db'}"
 write_keys(AIRFLOW_HOME)
 
-# Files that take minutes are begun first, so that no process is left alone with one of them at the end. The first three
-# compile the search, which takes a minute in a new checkout; those behind them wait for runs, and would wait too long.
-LONGEST = (
-    *("test_candidates", "test_exactly_once", "test_review"),
-    *("test_scheduler", "test_review_page", "test_cli", "test_personal_data"),
-    *("test_run", "test_pages", "test_feedback"),
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take longest first; the order within each stays."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
-
 
 @pytest.fixture(scope="session")
 def airflow_home() -> Path:

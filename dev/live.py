@@ -198,7 +198,8 @@ def copy_dags(source: Path, target: Path) -> None:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(".mypy_cache"))
     search = target.absolute() / "common/linkage/search"
     for compiled in search.glob("__pycache__/compiled-*/search_*"):
-        compiled.rename(compiled.with_name(f"search_{hashlib.sha1(str(search).encode()).hexdigest()}"))  # noqa: S324
+        digest = hashlib.sha1(str(search).encode(), usedforsecurity=False)  # what numba takes
+        compiled.rename(compiled.with_name(f"search_{digest.hexdigest()}"))
 
 
 def free_port() -> int:

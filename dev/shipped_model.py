@@ -23,13 +23,14 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from launch import ROOT
+
 sys.path.insert(0, str(ROOT / "dags"))
 
-from common import settings, sources  # noqa: E402
-from common.linkage import training  # noqa: E402
-from common.linkage.model import SIMILARITIES, Curve, LinkageModel  # noqa: E402
-from common.linkage.training.lookalikes import LOOKALIKES, household_member, twin  # noqa: E402
+from common import settings, sources
+from common.linkage import training
+from common.linkage.model import SIMILARITIES, Curve, LinkageModel
+from common.linkage.training.lookalikes import LOOKALIKES, household_member, twin
 
 COMMIT = "d9a7b62d61a73de206cfb5c351e4e229ee0fd938"
 """Its training made the shipped model."""
